@@ -1,0 +1,85 @@
+"""The configuration as the rest of the program sees it.
+
+Law: frozen, checked before it is made, and complete: every path absolute, every setting merged.
+May import ``selection``, ``config.model`` and ``config.values``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from asyncgroups.config.model import Limits, Timeouts
+from asyncgroups.config.values import LogLevel
+from asyncgroups.selection import Selection
+from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
+from asyncgroups.selection.mounts import Mount
+
+__all__ = ["Configuration", "Mounted", "Tls"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """The files that TLS needs, as absolute paths; in hypercorn's words."""
+
+    certfile: str
+    keyfile: str
+    keyfile_password: str | None = field(default=None, repr=False)
+    ca_certs: str | None = None
+
+
+class Mounted(NamedTuple):
+    """A mount in the virtual host that serves it.
+
+    inherited: whether it is one of the server's, with the settings of this virtual host merged in.
+    """
+
+    virtual_host: VirtualHost
+    mount: Mount
+    inherited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Configuration:
+    """A configuration that has passed every check.
+
+    source: name of the file, or what stands in its place, text.
+    bind: addresses to listen on, each ``host:port``, ``[ipv6]:port``, ``unix:/absolute/path`` or ``fd://number``.
+    server: the server configuration, which answers for every name that is no virtual host's.
+    virtual_hosts: the virtual hosts in the order of the file.
+    global_threads: number of threads of the main interpreter's pool.
+    log_level: one of critical, error, warning, info, debug.
+    limits: ``groups`` and ``backlog`` are numbers; ``request_body`` is in bytes, None for unlimited.
+    timeouts: ``startup``, ``queue``, ``request``, ``interrupt`` and ``graceful`` in seconds.
+    tls: None where the server speaks plain HTTP.
+    """
+
+    source: str
+    bind: tuple[str, ...]
+    server: VirtualHost
+    virtual_hosts: tuple[VirtualHost, ...]
+    global_threads: int
+    log_level: LogLevel
+    limits: Limits
+    timeouts: Timeouts
+    tls: Tls | None
+
+    def selection(self, process_env: Mapping[str, str]) -> Selection:
+        """The virtual hosts and mounts, ready to choose among. process_env: the process's environment, for %{ENV:x}."""
+        return Selection(VirtualHosts(self.server, self.virtual_hosts), process_env)
+
+    def mounts(self) -> tuple[Mounted, ...]:
+        """Every mount in every virtual host that serves it, the server configuration first.
+
+        A mount of the server appears once more for each virtual host that inherits it, where its group can be another.
+        """
+        return tuple(
+            Mounted(host, mount, inherited)
+            for host in (self.server, *self.virtual_hosts)
+            for table, inherited in ((host.mounts, False), (host.inherited, True))
+            for mount in table
+        )
+
+    def __repr__(self) -> str:
+        mounts = sum(1 for mounted in self.mounts() if not mounted.inherited)
+        hosts = len(self.virtual_hosts)
+        return f"<Configuration {self.source}: {mounts} mounts, {hosts} virtual hosts on {', '.join(self.bind)}>"

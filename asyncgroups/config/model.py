@@ -1,0 +1,151 @@
+"""The tables of the configuration file and their keys; the sentence under a key is its description in the JSON schema.
+
+Law: declarations only; what a value may be stands in ``values``, what two values have to do with each other in
+``contexts``. ``None`` means "not given here". May import pydantic and ``config.values``.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from asyncgroups.config.values import (
+    LOG_LEVELS,
+    Application,
+    Backlog,
+    Bind,
+    GroupText,
+    HostAlias,
+    HostName,
+    LogLevel,
+    MountPath,
+    PathText,
+    ProcessGroup,
+    Seconds,
+    Secret,
+    Size,
+    Switch,
+    Threads,
+    VariableName,
+    VariableValue,
+    must_be,
+)
+
+__all__ = [
+    "Document",
+    "GlobalSection",
+    "Limits",
+    "MountSection",
+    "Section",
+    "Settings",
+    "Timeouts",
+    "VirtualHostSection",
+]
+
+# TOML has lists, a frozen model has tuples: pydantic's strict mode would not turn one into the other.
+type Many[Item] = Annotated[tuple[Item, ...], Field(strict=False)]
+type Variables = dict[VariableName, VariableValue]
+
+
+class Section(BaseModel):
+    """What holds for every table: unknown keys are errors, "4" is no number, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Settings(Section):
+    """The keys that the server configuration, a virtual host and a mount share."""
+
+    application_group: GroupText | None = None
+    """Name of the application group: %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or any other text
+    (WSGIApplicationGroup)."""
+    process_group: ProcessGroup | None = None
+    """Name of the process group; "" is the server's own process (WSGIProcessGroup)."""
+    threads: Threads | None = None
+    """Threads that live in the group's interpreter."""
+    preload: Switch | None = None
+    """Whether the application is loaded before the first request."""
+    env: Variables | None = None
+    """Variables of each request's environment (SetEnv)."""
+    process_env: Variables | None = None
+    """Variables of os.environ in the group's interpreter."""
+    python_path: Many[PathText] | None = None
+    """Further folders of the group's sys.path, relative to this file."""
+    app_dir: PathText | None = None
+    """First folder of the group's sys.path, relative to this file."""
+
+
+class MountSection(Settings):
+    """[[mount]]: a URL path bound to an application (WSGIScriptAlias)."""
+
+    path: MountPath
+    """URL path, decoded; "/" is the root."""
+    app: Application
+    """The WSGI application, "module:attribute"."""
+
+
+class VirtualHostSection(Settings):
+    """[[virtual_host]]: the applications of one server name (<VirtualHost>)."""
+
+    server_name: HostName
+    """Host name, with a port where it should count (ServerName)."""
+    server_alias: Many[HostAlias] = ()
+    """Other names of the same host, "*." in front stands for any (ServerAlias)."""
+    mount: Many[MountSection] = ()
+    """The mounts of this virtual host; the server's come after them."""
+
+
+class GlobalSection(Section):
+    """[global]: the main interpreter."""
+
+    threads: Threads = 15
+    """Threads of the main interpreter's pool, which runs the application group %{GLOBAL}."""
+
+
+class Limits(Section):
+    """[limits]: what a client can make the server hold."""
+
+    groups: Threads = 100
+    """Interpreters alive at once; past it requests are answered 503."""
+    backlog: Backlog = 100
+    """Requests that wait for one group; past it requests are answered 503."""
+    request_body: Size = 2**30
+    """Largest request body in bytes, or with a unit, or "unlimited"; past it requests are answered 413."""
+
+
+class Timeouts(Section):
+    """[timeouts]: seconds. 0 is no limit for startup, queue and request, and not to wait for interrupt and graceful."""
+
+    startup: Seconds = 60.0
+    """How long an interpreter may take to start and load its first application."""
+    queue: Seconds = 45.0
+    """How long a request may wait for a worker; past it requests are answered 503."""
+    request: Seconds = 0.0
+    """How long an application may take for one request before it is interrupted."""
+    interrupt: Seconds = 5.0
+    """From the interrupt of a request until its interpreter is given up."""
+    graceful: Seconds = 15.0
+    """How long running requests may go on after the server was told to stop."""
+
+
+class Document(Settings):
+    """The whole file; the top level is the server configuration."""
+
+    bind: Many[Bind] = ("127.0.0.1:8000",)
+    """Addresses to listen on: "host:port", "unix:PATH", "fd://NUMBER" (Listen)."""
+    server_name: HostName | None = None
+    """Host name of the server, with a port where names of groups should have one (ServerName)."""
+    log_level: Annotated[LogLevel, must_be(f"one of {', '.join(LOG_LEVELS)}")] = "info"
+    """Least level of what is logged."""
+    certfile: PathText | None = None
+    """TLS certificate with its chain, relative to this file."""
+    keyfile: PathText | None = None
+    """TLS private key, relative to this file."""
+    keyfile_password: Secret | None = None
+    """Password of the private key."""
+    ca_certs: PathText | None = None
+    """Certificates of the authorities that clients' certificates are checked against."""
+    global_: Annotated[GlobalSection, Field(alias="global")] = GlobalSection()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    mount: Many[MountSection] = ()
+    virtual_host: Many[VirtualHostSection] = ()

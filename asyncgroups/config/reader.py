@@ -1,0 +1,156 @@
+"""The way in: a TOML file, or a mapping of the same shape, becomes a Configuration or one error that holds them all.
+
+Law: reads the one file it is given, and the working directory where a command-line option needs it.
+May import pydantic, ``errors`` and the rest of ``config``.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from asyncgroups.config.configuration import Configuration
+from asyncgroups.config.contexts import Contexts
+from asyncgroups.config.model import Document
+from asyncgroups.config.problems import ARRAYS, Loc, Problems, loc_of, sentence, without
+from asyncgroups.errors import ConfigurationError
+
+__all__ = ["Override", "from_mapping", "read"]
+
+PATH_KEYS = frozenset({"app_dir", "python_path", "certfile", "keyfile", "ca_certs"})
+INHERITED_KEYS = frozenset({"app_dir", "application_group", "preload", "threads"})
+REQUIRED_KEYS = frozenset({"path", "server_name"})  # and app, for which another can stand in
+
+
+class Override(NamedTuple):
+    """A value from the command line. option: what its user typed, ``--bind``; the place of its errors."""
+
+    option: str
+    value: object
+
+
+NO_OVERRIDES: Mapping[str, Override] = MappingProxyType({})
+
+
+def read(path: str | os.PathLike[str], *, overrides: Mapping[str, Override] = NO_OVERRIDES) -> Configuration:
+    """Read a configuration file.
+
+    path: of a TOML file; relative paths in it start from its folder.
+    overrides: key of the top level -> what the command line says instead; paths start from the working directory.
+    Raises ConfigurationError, with every problem of the file.
+    """
+    source = os.fspath(path)
+    text = _read_text(source)
+    try:
+        mapping = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(source, [f"{source}:{error.lineno}:{error.colno}: {error.msg}"]) from None
+    except RecursionError:
+        raise ConfigurationError(source, [f"{source}: brackets are nested too deeply"]) from None
+    except ValueError:
+        # The interpreter's own limit, which tomllib lets through (sys.set_int_max_str_digits).
+        raise ConfigurationError(source, [f"{source}: a number has too many digits"]) from None
+    problems = Problems(source, text=text, options=_options_of(overrides))
+    return _build(mapping, base=Path(source).absolute().parent, source=source, overrides=overrides, problems=problems)
+
+
+def from_mapping(
+    mapping: Mapping[str, object], *, base: Path, source: str, overrides: Mapping[str, Override] = NO_OVERRIDES
+) -> Configuration:
+    """Make a configuration of what would stand in a file.
+
+    mapping: as ``tomllib`` would give it. base: folder that relative paths start from. source: name for messages.
+    overrides: as for ``read``. Raises ConfigurationError, with every problem.
+    """
+    problems = Problems(source, text=None, options=_options_of(overrides))
+    return _build(mapping, base=base.absolute(), source=source, overrides=overrides, problems=problems)
+
+
+def _build(
+    mapping: Mapping[str, object], *, base: Path, source: str, overrides: Mapping[str, Override], problems: Problems
+) -> Configuration:
+    table = {
+        **_overruled(mapping, frozenset(overrides)),
+        **{key: _from_here(key, override.value) for key, override in overrides.items()},
+    }
+    document, dropped = _checked(table, problems)
+    configuration = None
+    if document is not None:
+        configuration = Contexts(document, base=base, dropped=dropped, problems=problems).configuration(source)
+    if configuration is None:
+        raise ConfigurationError(source, problems.sentences())
+    return configuration
+
+
+def _overruled(mapping: Mapping[str, object], keys: frozenset[str]) -> dict[str, object]:
+    """The mapping without ``keys`` in its virtual hosts and mounts: the command line beats the more specific ones too."""
+    table = dict(mapping)
+    for array in ARRAYS:
+        sections = table.get(array)
+        if keys and isinstance(sections, list):
+            table[array] = [
+                _overruled({key: value for key, value in section.items() if key not in INHERITED_KEYS & keys}, keys)
+                if isinstance(section, dict)
+                else section
+                for section in sections
+            ]
+    return table
+
+
+def _checked(table: Mapping[str, Any], problems: Problems) -> tuple[Document | None, frozenset[Loc]]:
+    """The document less its wrong values, so that the rules between the others can be checked; what was left out."""
+    try:
+        return Document.model_validate(table), frozenset()
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    for detail in errors:
+        problems.add(loc_of(detail), sentence(detail))
+    dropped = frozenset(_whole(loc_of(detail)) for detail in errors)
+    try:
+        return Document.model_validate(without(table, dropped)), dropped
+    except ValidationError:
+        return None, dropped
+
+
+def _whole(loc: Loc) -> Loc:
+    """What to leave out where the value at ``loc`` is wrong: it, or the mount or virtual host that needs it."""
+    if len(loc) > 2 and loc[-1] in REQUIRED_KEYS and loc[-3] in ARRAYS:
+        return loc[:-1]
+    return loc
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            # A byte order mark is what some editors on Windows begin a file with.
+            return file.read().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except IsADirectoryError:
+        reason = "is a folder, not a file"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise ConfigurationError(path, [f"{path}: {reason}"])
+
+
+def _from_here(key: str, value: object) -> object:
+    """A path from the command line, absolute: it starts from the working directory and not from the file's folder."""
+    match value:
+        case str() if value and key in PATH_KEYS:
+            return str(Path(value).absolute())
+        case str() if key == "bind" and value.startswith("unix:") and value != "unix:":
+            return f"unix:{Path(value.removeprefix('unix:')).absolute()}"
+        case list() | tuple() if key == "bind" or key in PATH_KEYS:
+            return [_from_here(key, item) for item in value]
+        case _:
+            return value
+
+
+def _options_of(overrides: Mapping[str, Override]) -> dict[str, str]:
+    return {key: override.option for key, override in overrides.items()}

@@ -1,0 +1,285 @@
+"""What one value of the configuration may be: a type for each, which refuses in a sentence that an operator can act on.
+
+Law: pure; a value is judged alone, without its neighbours and without the file system.
+May import pydantic, ``selection.names`` and ``errors``.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from asyncgroups.errors import GroupNameSyntaxError
+from asyncgroups.selection.names import parse
+
+__all__ = [
+    "LOG_LEVELS",
+    "Application",
+    "Backlog",
+    "Bind",
+    "GroupText",
+    "HostAlias",
+    "HostName",
+    "LogLevel",
+    "MountPath",
+    "PathText",
+    "ProcessGroup",
+    "Seconds",
+    "Secret",
+    "Size",
+    "Switch",
+    "Threads",
+    "VariableName",
+    "VariableValue",
+    "must_be",
+    "refused",
+    "shown",
+]
+
+SHOWN_CHARACTERS = 60
+DEFAULT_PORT = 8000  # hypercorn's and gunicorn's
+YEAR = 365 * 24 * 3600  # seconds
+LAST_PORT = 65535
+UNITS = {
+    "": 1, "b": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip  # two columns of one table: decimal and binary units (IEC 80000-13)
+
+
+def refused(sentence: str) -> PydanticCustomError:
+    """The error of a value whose message is our own sentence; ``sentence`` may hold braces."""
+    return PydanticCustomError("refused", "{sentence}", {"sentence": sentence})
+
+
+def shown(value: object) -> str:
+    """A value as an error message quotes it: TOML's words, one line, never long."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(value if len(value) <= SHOWN_CHARACTERS else value[: SHOWN_CHARACTERS - 1] + "…")
+        case dict():
+            return "a table"
+        case list() | tuple():
+            return "a list"
+        case int() if value.bit_length() > 128:
+            return "a number that large"  # str() of more than 4300 digits raises, and TOML's hex numbers have no limit
+        case _:
+            return str(value)
+
+
+def must_be(kind: str, *, secret: bool = False) -> WrapValidator:
+    """Refuse whatever pydantic refuses with "must be <kind>, not <value>" in place of pydantic's words."""
+
+    def check(value: object, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise refused(f"must be {kind}" + ("" if secret else f", not {shown(value)}")) from None
+
+    return WrapValidator(check)
+
+
+def _has_controls(text: str) -> bool:
+    """Whether ``text`` holds a control character, NUL among them."""
+    return any(character < " " or character == "\x7f" for character in text)
+
+
+def _check_path_text(text: str) -> str:
+    if not text:
+        raise refused('must not be empty; "." is this folder')
+    if "\0" in text:
+        raise refused("must not hold a NUL character")
+    return text
+
+
+def _check_bind(text: str) -> str:
+    """``HOST[:PORT]``, ``[IPV6][:PORT]``, ``unix:PATH`` or ``fd://NUMBER``; the port is filled in."""
+    forms = '"127.0.0.1:8000", "[::1]:8000", "unix:PATH" or "fd://NUMBER"'
+    if text.startswith("unix:"):
+        _check_path_text(text.removeprefix("unix:"))
+        return text
+    if text.startswith("fd://"):
+        if re.fullmatch(r"[0-9]{1,6}", text.removeprefix("fd://")) is None:
+            raise refused(f"{shown(text)} names no file descriptor; write a number, such as fd://3")
+        return text
+    if re.fullmatch(r"[0-9]+", text):
+        hint = f'write "127.0.0.1:{text}", or "0.0.0.0:{text}" for every interface'
+        raise refused(f"{shown(text)} is a port alone; {hint}")
+    if re.fullmatch(r":[0-9]+", text):
+        raise refused(f'{shown(text)} has no address; write "0.0.0.0{text}" or "[::]{text}" for every interface')
+    if text.count(":") > 1 and "[" not in text and "/" not in text:
+        raise refused(f'{shown(text)}: an IPv6 address stands in brackets, as in "[::1]:8000"')
+    found = re.fullmatch(r"(\[[^\]\s/]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?", text)
+    if found is None:
+        raise refused(f"must be {forms}, not {shown(text)}")
+    host, port = found[1], int(found[2] or DEFAULT_PORT)
+    if port > LAST_PORT:
+        raise refused(f"{shown(text)}: a port is at most {LAST_PORT}")
+    if host.startswith("["):
+        _check_ipv6(host)
+    return f"{host}:{port}"
+
+
+def _check_ipv6(bracketed: str) -> None:
+    try:
+        ipaddress.IPv6Address(bracketed[1:-1])
+    except ValueError:
+        raise refused(f"{shown(bracketed)} is no IPv6 address") from None
+
+
+def _check_host_name(text: str) -> str:
+    """A host name or address with an optional port: Apache's ServerName without the scheme."""
+    example = '"www.example.com" or "www.example.com:8080"'
+    if "://" in text or "/" in text:
+        raise refused(f"must be a host name without scheme and path, such as {example}, not {shown(text)}")
+    if text.startswith("*"):
+        raise refused(f"{shown(text)}: a wildcard belongs in server_alias")
+    if not text.isascii():
+        raise refused(f"{shown(text)}: write the name in its ASCII form (xn--…), which is what clients send")
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::([0-9]{1,5}))?", text)
+    if found is None:
+        raise refused(f"must be a host name such as {example}, not {shown(text)}")
+    if found[2] is not None and not 1 <= int(found[2]) <= LAST_PORT:
+        raise refused(f"{shown(text)}: a port is a number from 1 to {LAST_PORT}")
+    if text.startswith("["):
+        _check_ipv6(found[1])
+    return text
+
+
+def _check_alias(text: str) -> str:
+    """A host name without a port, ``*.`` allowed in front: Apache's ServerAlias."""
+    name = text.removeprefix("*.")
+    if "*" in name:
+        raise refused(f'{shown(text)}: a wildcard stands for whole names in front, as in "*.example.com"')
+    if not name.startswith("[") and ":" in name:
+        raise refused(f"{shown(text)}: an alias has no port; the port of server_name counts for its aliases too")
+    _check_host_name(name)
+    return text
+
+
+def _check_group_text(text: str) -> str:
+    try:
+        parse(text)
+    except GroupNameSyntaxError as error:
+        # A caret cannot point into a text that breaks the line.
+        raise refused(str(error) if text.isprintable() else f"{error.message}: {shown(text)}") from None
+    return text
+
+
+def _check_process_group(text: str) -> str:
+    if text:
+        raise refused(f'{shown(text)}: daemon processes are not available yet; leave it out, or write ""')
+    return text
+
+
+def _check_mount_path(text: str) -> str:
+    """The URL path of a mount as it reads (decoded), below the root."""
+    if not text.startswith("/"):
+        raise refused(f'must begin with "/", unlike {shown(text)}; the root is "/"')
+    if _has_controls(text):
+        raise refused(f"{shown(text)} holds a control character")
+    if "?" in text or "#" in text:
+        raise refused(f"{shown(text)}: a mount is a path alone, without query or fragment")
+    if re.search(r"%[0-9A-Fa-f]{2}", text):
+        raise refused(f"{shown(text)}: write the path as it reads, not percent-encoded")
+    if {".", ".."} & set(text.split("/")):
+        raise refused(f'{shown(text)}: "." and ".." are no path segments (RFC 3986 section 5.2.4)')
+    return text
+
+
+def _check_application(text: str) -> str:
+    """``module:attribute``, each a dotted name."""
+    module, colon, attribute = text.partition(":")
+    if not colon and _is_dotted(module):
+        raise refused(f'must be "module:attribute", not {shown(text)}; did you mean "{text}:application"?')
+    if not (_is_dotted(module) and _is_dotted(attribute)):
+        raise refused(f'must be "module:attribute", two dotted names, not {shown(text)}')
+    return text
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _check_variable_name(text: str) -> str:
+    if not text or "=" in text or "\0" in text:
+        raise refused('the name of a variable must not be empty, nor hold "=" or NUL')
+    return text
+
+
+def _check_variable_value(value: object) -> object:
+    match value:
+        case str() if "\0" in value:
+            raise refused("must not hold a NUL character")
+        case bool() | int() | float():
+            raise refused(f'must be a string, not {shown(value)}; write it in quotes: "{shown(value)}"')
+        case str():
+            return value
+        case _:
+            raise refused(f"must be a string, not {shown(value)}")
+
+
+def _read_size(value: object) -> int | None:
+    """Bytes as a number, or a number with a unit ("1 GiB", "10 MB"); None for "unlimited"."""
+    if value == "unlimited":
+        return None
+    size = 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str):
+        found = re.fullmatch(r"([0-9]{1,15})\s*([A-Za-z]{0,3})", value)
+        if found is not None:
+            size = int(found[1]) * UNITS.get(found[2].lower(), 0)
+    if size < 1:
+        raise refused(
+            'must be a number of bytes of at least 1, a size such as "64 KiB", "10 MB" or "1 GiB", or "unlimited",'
+            f" not {shown(value)}"
+        )
+    return size
+
+
+def _string(check: Callable[[str], str]) -> tuple[WrapValidator, AfterValidator]:
+    """A string, then ``check``."""
+    return must_be("a string"), AfterValidator(check)
+
+
+LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
+
+Application = Annotated[str, *_string(_check_application)]
+Backlog = Annotated[int, Field(ge=0), must_be("a whole number of at least 0")]
+Bind = Annotated[str, *_string(_check_bind)]
+GroupText = Annotated[str, *_string(_check_group_text)]
+HostAlias = Annotated[str, *_string(_check_alias)]
+HostName = Annotated[str, *_string(_check_host_name)]
+MountPath = Annotated[str, *_string(_check_mount_path)]
+PathText = Annotated[str, *_string(_check_path_text)]
+ProcessGroup = Annotated[str, *_string(_check_process_group)]
+Secret = Annotated[str, must_be("a string", secret=True)]
+Seconds = Annotated[
+    float,
+    Field(ge=0, le=YEAR, allow_inf_nan=False),
+    must_be(f"a number of seconds from 0 to {YEAR} (a year)"),
+]
+Size = Annotated[
+    int | None,
+    BeforeValidator(_read_size),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
+]
+Switch = Annotated[bool, must_be("true or false")]
+Threads = Annotated[int, Field(ge=1), must_be("a whole number of at least 1")]
+VariableName = Annotated[str, AfterValidator(_check_variable_name)]
+VariableValue = Annotated[str, BeforeValidator(_check_variable_value)]

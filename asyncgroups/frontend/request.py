@@ -1,0 +1,111 @@
+"""From an ASGI scope to the head that crosses to the worker. Pure. Imports ``selection``, ``wire``, ``errors``."""
+
+from collections.abc import Mapping
+
+from asgiref.typing import HTTPScope
+
+from asyncgroups.errors import HeadTooLarge, RequestRefused
+from asyncgroups.selection import Choice, Selection, split_target
+from asyncgroups.selection.names import split_server_name
+from asyncgroups.wire import messages
+
+__all__ = ["Head"]
+
+_DEFAULT_PORTS = {"https": 443}
+
+
+class Head:
+    """What the front end itself has to know of a request: its fields, and where it is to be routed."""
+
+    __slots__ = ("content_length", "fields", "host", "port", "root", "route", "scope")
+
+    def __init__(self, scope: HTTPScope) -> None:
+        self.scope = scope
+        self.host: bytes | None = None
+        self.content_length: int | None = None
+        self.fields: list[bytes] = []
+        self.root, self.route = split_target(scope.get("raw_path"), scope["path"], scope.get("root_path") or "")
+        if not self.route.startswith(b"/") and self.route:
+            if self.route != b"*":
+                raise RequestRefused(f"the target {self.route[:80]!r} is no path")
+            self.route = b"/"  # OPTIONS * asks the server as a whole (RFC 9110 section 9.3.7); PATH_INFO has a slash
+        server = scope.get("server")
+        # The specification says int; granian says str.
+        self.port: int | None = int(server[1]) if server and server[1] is not None else None
+        chunked = False
+        length_at = None
+        for raw_name, value in scope["headers"]:
+            name = raw_name.lower()
+            if name == b"host":
+                if self.host is None:
+                    self.host = value
+            elif name == b"content-length":
+                if not value.isdigit() or (self.content_length is not None and self.content_length != int(value)):
+                    raise RequestRefused(f"Content-Length is {value[:40]!r}")
+                self.content_length = int(value)
+                length_at = len(self.fields)
+            elif name == b"transfer-encoding":
+                chunked = True
+            self.fields += (name, value)
+        if chunked and length_at is not None:
+            # RFC 9112 section 6.3: Transfer-Encoding overrides it, and it must not reach an application.
+            del self.fields[length_at : length_at + 2]
+            self.content_length = None
+
+    def choose(self, selection: Selection) -> Choice:
+        """The mount and the group. Raises NotMounted, GroupNameUnresolved, RequestRefused."""
+        return selection.choose(host=self.host, port=self.port, raw_path=self.route, env=_outer_env(self.scope))
+
+    def encode(self, choice: Choice, exchange: int) -> bytes:
+        """The head as it crosses. Raises HeadTooLarge, RequestRefused."""
+        scope = self.scope
+        scheme = scope.get("scheme") or "http"
+        server = scope.get("server")
+        client = scope.get("client")
+        script_name = choice.script_name
+        query = scope.get("query_string") or b""
+        target = scope.get("raw_path") or self.root + self.route
+        name, port = choice.virtual_host.server_name, self.port
+        if name is None:
+            name = server[0] if server and port is not None else "localhost"
+        else:
+            name = split_server_name(name)[0]
+        parts = (
+            choice.mount.application.encode(),
+            scope["method"].encode("latin-1"),
+            scheme.encode("latin-1"),
+            scope.get("http_version", "1.1").encode("latin-1"),
+            self.root + _quote(script_name) if script_name else self.root,
+            choice.path_info,
+            query,
+            target.partition(b"?")[0] + b"?" + query if query else target,
+            name.encode(),
+            b"%d" % (port if port is not None else _DEFAULT_PORTS.get(scheme, 80)),
+            client[0].encode("latin-1", "replace") if client else b"",
+            b"%d" % int(client[1]) if client and client[1] is not None else b"",
+        )
+        env: list[bytes] = []
+        for key, value in choice.env.items():
+            env += (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        head = messages.request(exchange, parts, env, self.fields)
+        if len(head) > messages.HEAD_LIMIT:
+            raise HeadTooLarge(f"the head of the request takes {len(head)} bytes, more than {messages.HEAD_LIMIT}")
+        if head.count(b"\0") != len(parts) + len(env) + len(self.fields) + 1:
+            raise RequestRefused("a NUL in the head of the request")  # RFC 9110 section 5.5
+        return head
+
+
+def _quote(script_name: str) -> bytes:
+    encoded = script_name.encode("utf-8", "surrogateescape")
+    return encoded.replace(b"%", b"%25") if b"%" in encoded else encoded
+
+
+def _outer_env(scope: HTTPScope) -> Mapping[str, str] | None:
+    """``scope["asyncgroups"]["env"]``: what an outer ASGI application adds, the counterpart of Apache's notes."""
+    ours = scope.get("asyncgroups")
+    if ours is None:
+        return None
+    env = ours.get("env") if isinstance(ours, dict) else None
+    if not isinstance(env, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in env.items()):
+        raise TypeError('scope["asyncgroups"] is {"env": {name: value}}, names and values being str')
+    return env

@@ -1,0 +1,235 @@
+"""The table of pools: (process group, application group) to pool. Creates, replaces, retires and drains them.
+
+Imports ``config``, ``selection``, ``host``. Guarantees:
+
+- ``pool`` decides under a lock and waits for nothing: an interpreter is created by a thread of its own.
+- No more than ``limits.groups`` interpreters are alive at once, those that were given up included.
+- An interpreter that has failed, or has a worker that does not obey an interrupt, is replaced with the next request; it
+  gets no further request, and is closed only when all its workers have come back.
+- ``stop`` returns after the graceful time plus the interrupt time at the latest.
+- The process's environment is read once: what GLOBAL writes into it later reaches no other group.
+"""
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from asyncgroups.config import Limits, Timeouts
+from asyncgroups.errors import InterpreterFailed, ShuttingDown, TooManyGroups
+from asyncgroups.host.interpreters import Bootstrap, GroupInterpreter, State, label
+from asyncgroups.host.orphans import Orphan
+from asyncgroups.host.pool import Pool, Worker
+from asyncgroups.host.reaper import Reaper
+from asyncgroups.selection import Choice
+from asyncgroups.selection.mounts import GroupSettings
+
+__all__ = ["Supervisor"]
+
+_log = logging.getLogger("asyncgroups")
+
+_MARGIN = 0.25
+"""Seconds before the end of the interrupt time in which an orderly stop has to be over."""
+
+
+class Supervisor:
+    """All interpreters of this process that ``asyncgroups`` has made. Thread-safe; holds no event loop."""
+
+    def __init__(
+        self, *, limits: Limits, timeouts: Timeouts, global_threads: int, environ: Mapping[bytes, bytes]
+    ) -> None:
+        self.limits = limits
+        self.timeouts = timeouts
+        self._global_threads = global_threads
+        self._environ = dict(environ)
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str], tuple[Pool, GroupSettings]] = {}
+        self._alive: dict[GroupInterpreter, Pool] = {}
+        self._stuck: set[Pool] = set()
+        self._reaper = Reaper()
+        self._numbers = itertools.count(1)
+        self._closing = False
+        self._end_at: float | None = None
+        self._stopped = False
+        self._warned: set[tuple[str, str]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Supervisor: {len(self._alive)} of {self.limits.groups} interpreters, {len(self._stuck)} given up>"
+
+    def number(self) -> int:
+        """A number for a new exchange."""
+        return next(self._numbers)
+
+    # Pools ------------------------------------------------------------------------------------------------------------
+
+    def pool(self, choice: Choice) -> Pool:
+        """The pool of the chosen group; makes it where there is none.
+
+        Raises TooManyGroups, ShuttingDown, OSError when the process has no descriptors or threads left.
+        """
+        return self.pool_of((choice.process_group, choice.application_group), choice.mount.settings)
+
+    def pool_of(self, key: tuple[str, str], settings: GroupSettings) -> Pool:
+        """The pool of (process group, application group). Raises as ``pool`` does."""
+        found = self._pools.get(key)
+        if found is None:
+            with self._lock:
+                found = self._pools.get(key) or self._make(key, settings)
+        pool, first = found
+        if first is not settings and first != settings and key not in self._warned:
+            self._warned.add(key)
+            _log.warning(
+                "[%s] two mounts of this application group differ in threads, app_dir, python_path or process_env; "
+                "the settings of the first one that was asked for hold for both",
+                label(key[1]),
+            )
+        return pool
+
+    def _make(self, key: tuple[str, str], settings: GroupSettings) -> tuple[Pool, GroupSettings]:
+        if self._closing:
+            raise ShuttingDown("the server shuts down")
+        process_group, application_group = key
+        is_global = not application_group
+        if not is_global and sum(1 for one in self._alive if one.bootstrap.environ is not None) >= self.limits.groups:
+            raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
+        if is_global and len(self._stuck) >= self.limits.groups:
+            raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
+        threads = self._global_threads if is_global else settings.threads
+        own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env}
+        interpreter = GroupInterpreter(
+            Bootstrap(
+                process_group=process_group,
+                application_group=application_group,
+                threads=threads,
+                path=(settings.app_dir, *settings.python_path),
+                environ=None if is_global else tuple((self._environ | own).items()),
+            ),
+            reaper=self._reaper,
+            on_end=self._ended,
+        )
+        pool = Pool(interpreter, threads=threads, backlog=self.limits.backlog)
+        if not self._alive:
+            self._cast_net()
+        self._alive[interpreter] = pool
+        try:
+            interpreter.start()
+        except RuntimeError as error:
+            del self._alive[interpreter]
+            raise OSError(f"no thread for one more application group: {error}") from error
+        self._pools[key] = pool, settings
+        return pool, settings
+
+    def _ended(self, interpreter: GroupInterpreter) -> None:
+        """In the thread of an interpreter that has come to its end."""
+        with self._lock:
+            pool = self._alive.get(interpreter)
+            if pool is None:
+                return
+            if interpreter.state is not State.LEFT:
+                del self._alive[interpreter]
+                self._stuck.discard(pool)
+            self._forget(pool)
+        pool.retire()
+        pool.refuse(InterpreterFailed(interpreter.failure or "the interpreter has ended"))
+
+    def _forget(self, pool: Pool) -> None:
+        for key, (known, _) in list(self._pools.items()):
+            if known is pool:
+                del self._pools[key]
+
+    # Workers that nobody waits for, or that do not come back ----------------------------------------------------------
+
+    def adopt(self, worker: Worker, *, limit: float | None) -> None:
+        """See that ``worker`` gets free; after ``limit``, seconds, interrupt it."""
+        Orphan(
+            worker,
+            reaper=self._reaper,
+            limit=limit,
+            patience=self.timeouts.interrupt,
+            on_stuck=self.give_up,
+        )
+
+    def give_up(self, worker: Worker) -> None:
+        """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
+        pool = worker.pool
+        with self._lock:
+            if pool in self._stuck:
+                return
+            self._stuck.add(pool)
+            self._forget(pool)
+        _log.error(
+            "[%s] request #%d did not end within %g s of its interrupt: its interpreter is given up, the next request "
+            "to this application group gets a new one",
+            pool.interpreter.label,
+            worker.exchange,
+            self.timeouts.interrupt,
+        )
+        pool.retire()
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Start the clock: interrupt what still runs after the graceful time. Later calls do nothing."""
+        with self._lock:
+            if self._end_at is not None:
+                return
+            graceful, interrupt = self.timeouts.graceful, self.timeouts.interrupt
+            self._end_at = time.monotonic() + graceful + interrupt
+        self._reaper.later(graceful, self._cut)
+        self._reaper.later(graceful + min(1.0, interrupt / 2), self._sever)
+
+    def stop(self) -> list[str]:
+        """Drain, let every interpreter run its atexit functions, and close it. Waits; not for an event loop's thread.
+
+        Returns the labels of the groups that did not come to an end: this process cannot exit but by ``os._exit``.
+        """
+        self.drain()
+        assert self._end_at is not None
+        with self._lock:
+            self._closing = True
+            alive = dict(self._alive)
+        for interpreter, pool in alive.items():
+            pool.retire()
+            interpreter.stop(self._end_at - _MARGIN - time.monotonic())
+        for interpreter in alive:
+            interpreter.join(self._end_at - time.monotonic())
+        with self._lock:
+            left = [one.label for one in self._alive if one.bootstrap.environ is not None]
+            first = not self._stopped
+            self._stopped = True
+        if left and first:
+            _log.error("these application groups did not come to an end: %s", ", ".join(sorted(left)))
+        self._reaper.end()
+        return left
+
+    def _cut(self) -> None:
+        with self._lock:
+            self._closing = True
+            pools = list(self._alive.values())
+        for pool in pools:
+            pool.refuse(ShuttingDown("the server shuts down"))
+            for worker in pool.busy:
+                worker.interrupt()
+
+    def _sever(self) -> None:
+        """End the exchanges of those that do not obey: their clients learn that there will be no more."""
+        with self._lock:
+            pools = list(self._alive.values())
+        for pool in pools:
+            for worker in pool.busy:
+                worker.channel.shut()
+
+    def _cast_net(self) -> None:
+        """A server that is not ours may never say lifespan.shutdown; the interpreters have to be closed all the same.
+
+        ``atexit`` would be too late: it runs after all threads have been joined, the interpreters' own among them.
+        """
+        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]
+        register(self._net)
+
+    def _net(self) -> None:
+        if self.stop():
+            logging.shutdown()
+            os._exit(1)  # threads inside these interpreters would hang the exit for ever

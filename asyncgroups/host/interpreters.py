@@ -1,0 +1,268 @@
+"""The one door to ``concurrent.interpreters``: creates, bootstraps, stops and closes the interpreter of a group.
+
+Standard library, ``wire`` and ``worker``. Guarantees:
+
+- ``start`` returns at once: the interpreter is created in a thread of its own, which lives in it until it ends. Workers
+  may be added, and requests sent to them, before it is there: they wait in their channels.
+- One long-lived call per interpreter (each call makes a new thread state), the control thread of ``worker.main``.
+- An interpreter whose workers have not all ended is never closed: it is left behind, and ``repr`` says so.
+- However it ends, ``on_end`` is called once, in that thread, and each worker's end of its channel is closed by then,
+  unless its worker is still busy.
+"""
+
+import enum
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent import interpreters
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncgroups.errors import ChannelClosed
+from asyncgroups.host.reaper import Reaper
+from asyncgroups.wire import channel as wire
+from asyncgroups.wire import messages
+from asyncgroups.worker import main as worker_main
+
+__all__ = ["Bootstrap", "GroupInterpreter", "State", "label"]
+
+_log = logging.getLogger("asyncgroups")
+
+# Where this package was found: the new interpreter's sys.path comes from its own site, and may not lead here.
+_HERE = str(Path(__file__).resolve().parents[2])
+
+_PREPARE = """
+import importlib.util, sys
+if importlib.util.find_spec("asyncgroups") is None:
+    sys.path.append(here)
+from asyncgroups.worker.main import run
+"""
+_RUN = "left = run(*arguments)"
+_CHECK = "if left: raise SystemExit(left)"
+
+
+class State(enum.Enum):
+    """The life of an interpreter."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    CLOSED = "closed"
+    FAILED = "failed"
+    LEFT = "left behind"
+
+
+_TRANSITIONS = {
+    (State.STARTING, State.RUNNING),
+    (State.STARTING, State.STOPPING),
+    (State.STARTING, State.FAILED),
+    (State.RUNNING, State.STOPPING),
+    (State.RUNNING, State.FAILED),
+    (State.STOPPING, State.CLOSED),
+    (State.STOPPING, State.FAILED),
+    (State.STOPPING, State.LEFT),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrap:
+    """What an interpreter is told at its start: folders for the head of ``sys.path``, its environment.
+
+    ``environ`` is None for GLOBAL, which lives in the main interpreter and keeps the process's environment.
+    """
+
+    process_group: str
+    application_group: str
+    threads: int
+    path: tuple[str, ...]
+    environ: tuple[tuple[bytes, bytes], ...] | None
+
+
+def label(application_group: str) -> str:
+    """An application group's name as logs show it."""
+    return application_group or "%{GLOBAL}"
+
+
+class GroupInterpreter:
+    """One interpreter of one application group, with its control channel."""
+
+    def __init__(self, bootstrap: Bootstrap, *, reaper: Reaper, on_end: Callable[[GroupInterpreter], None]) -> None:
+        self.bootstrap = bootstrap
+        self.label = label(bootstrap.application_group)
+        self.state = State.STARTING
+        self.failure: str | None = None
+        """Why it could not be made, or has died."""
+        self.on_refusal: Callable[[str, str, str], None] | None = None
+        self._lock = threading.Lock()
+        self._reaper = reaper
+        self._on_end = on_end
+        self._interpreter: interpreters.Interpreter | None = None
+        self.channel, self._control = wire.pair()
+        self._thread = threading.Thread(target=self._live, name=f"interpreter-{self.label}", daemon=self._is_main)
+
+    def __repr__(self) -> str:
+        failure = f": {self.failure}" if self.failure else ""
+        return f"<GroupInterpreter {self.label!r} {self.state.value}{failure}>"
+
+    @property
+    def _is_main(self) -> bool:
+        return self.bootstrap.environ is None
+
+    def _move(self, state: State) -> None:
+        with self._lock:
+            if (self.state, state) not in _TRANSITIONS:
+                raise RuntimeError(f"an interpreter that is {self.state.value} cannot be {state.value}")
+            self.state = state
+
+    # From any thread of the front end ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. Raises RuntimeError when the process cannot have one more thread."""
+        self._reaper.listen(self)
+        self._thread.start()
+
+    def add_worker(self, number: int) -> wire.Channel:
+        """Let a worker start as soon as the interpreter is there; its channel. Raises OSError, ChannelClosed."""
+        channel, theirs = wire.pair()
+        try:
+            with self._lock:
+                self.channel.send_descriptor(messages.numbers(messages.WORKER, number), theirs)
+        except ChannelClosed:
+            channel.close()
+            raise
+        finally:
+            os.close(theirs)  # a copy of it is on its way
+        return channel
+
+    def interrupt(self, worker: int, exchange: int) -> None:
+        """Have RequestInterrupted raised in ``worker`` if it is still busy with ``exchange``."""
+        self._say(messages.numbers(messages.INTERRUPT, worker, exchange))
+
+    def stop(self, seconds: float) -> None:
+        """Let it wait for its workers, at most ``seconds``, run its atexit functions and end. Later calls do nothing."""
+        with self._lock:
+            if self.state not in (State.STARTING, State.RUNNING):
+                return
+            self.state = State.STOPPING
+        self._say(messages.numbers(messages.STOP, round(max(0.0, seconds) * 1000)))
+
+    def join(self, seconds: float) -> bool:
+        """Wait until it has ended, at most ``seconds``; whether it has."""
+        self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    def _say(self, frame: bytes) -> None:
+        try:
+            with self._lock:
+                self.channel.say(frame)
+        except ChannelClosed:
+            pass  # it has ended, or does not even read its control channel: joining it shows
+
+    # The interpreter's own thread -------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        control = self._control
+        arguments = (
+            control,
+            self.bootstrap.process_group,
+            self.bootstrap.application_group,
+            self.bootstrap.threads,
+            self.bootstrap.path,
+            self.bootstrap.environ,
+        )
+        owned = True
+        end = State.FAILED
+        try:
+            if self._is_main:
+                owned = False
+                left = worker_main.run(*arguments)
+            else:
+                interpreter = self._interpreter = interpreters.create()
+                interpreter.prepare_main(here=_HERE, arguments=arguments)
+                interpreter.exec(_PREPARE)
+                owned = False
+                interpreter.exec(_RUN)
+                left = self._ask(interpreter)
+                if not left:
+                    interpreter.close()
+                    self._interpreter = None
+            end = State.LEFT if left else State.CLOSED
+            if self.state is not State.STOPPING:
+                end, self.failure = State.FAILED, "its control thread has ended"
+        except interpreters.ExecutionFailed as error:
+            self.failure = (getattr(error.excinfo, "errdisplay", None) or str(error)).strip()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+        finally:
+            if owned:
+                os.close(control)
+            self._move(end)
+            if self.failure:
+                _log.error("[%s] the interpreter has failed: %s", self.label, self.failure)
+            self._on_end(self)
+
+    @staticmethod
+    def _ask(interpreter: interpreters.Interpreter) -> bool:
+        try:
+            interpreter.exec(_CHECK)
+        except interpreters.ExecutionFailed:
+            return True
+        return False
+
+    # The reaper's thread: what the interpreter says -------------------------------------------------------------------
+
+    def hear(self, kind: int, payload: bytes) -> bool:
+        """See ``reaper.Listener``."""
+        if kind == messages.RECORD:
+            record = messages.parse_record(payload)
+            exchange = f" #{record.exchange}" if record.exchange else ""
+            _log.log(
+                record.level,
+                "[%s%s] %s",
+                self.label,
+                exchange,
+                record.text,
+                extra={"application_group": self.bootstrap.application_group, "exchange": record.exchange},
+            )
+        elif kind == messages.REFUSED:
+            application, module, text = messages.parse_texts(payload, 3)
+            if self.on_refusal is not None:
+                self.on_refusal(application, module, text)
+            _log.warning(
+                "[%s] %s: the extension module %s refuses to be loaded in an interpreter of its own (%s). "
+                'If the application needs it, set application_group = "%%{GLOBAL}" for its mount.',
+                self.label,
+                repr(application) if application else "an application",
+                module,
+                text,
+            )
+        elif kind == messages.READY:
+            with self._lock:
+                if self.state is State.STARTING:
+                    self.state = State.RUNNING
+        return kind != messages.STOPPED
+
+    def finished(self) -> None:
+        """See ``reaper.Listener``."""
+        with self._lock:
+            self.channel.close()
+
+    def lost(self, reason: str) -> None:
+        """See ``reaper.Listener``."""
+        with self._lock:
+            self.channel.close()
+
+
+def run_apart(source: str, **names: str | float | tuple[int, ...]) -> None:
+    """Run ``source`` in an interpreter of its own, in a daemon thread, with ``names`` set in its ``__main__``.
+
+    For what has to go on while the main interpreter cannot. It must not outlive its use: nobody closes it.
+    """
+
+    def live() -> None:
+        interpreter = interpreters.create()
+        interpreter.prepare_main(here=_HERE, **names)
+        interpreter.exec("import sys\nsys.path.append(here)\n" + source)
+
+    threading.Thread(target=live, name="asyncgroups-apart", daemon=True).start()

@@ -1,0 +1,165 @@
+"""The reaper: one plain thread that listens to channels for which no task waits. Standard library and ``wire``.
+
+It owns the control channel of each interpreter, and the channel of each worker whose exchange has lost its task (the
+client left, the task was cancelled, the answer was complete before close() had run) until the worker says DONE.
+
+Guarantees:
+
+- One thread, started with the first channel; a process without groups has none.
+- A channel is listened to by one party at a time: the reaper from ``listen`` on, until its listener returns False or is
+  told of the end.
+- Listeners are called in the reaper's thread, and must not wait.
+- It never writes to a channel.
+"""
+
+import heapq
+import itertools
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from asyncgroups.errors import ChannelClosed, ProtocolError
+from asyncgroups.wire.channel import Channel
+
+__all__ = ["Listener", "Reaper", "Timer"]
+
+_log = logging.getLogger("asyncgroups")
+
+
+class Listener(Protocol):
+    """Who is told of what comes over a channel."""
+
+    channel: Channel
+
+    def hear(self, kind: int, payload: bytes) -> bool:
+        """Take a message; whether to go on listening. May raise ProtocolError."""
+
+    def finished(self) -> None:
+        """``hear`` has returned False, and the reaper has let go of the channel."""
+
+    def lost(self, reason: str) -> None:
+        """The channel has ended, or its other side talks nonsense. Nothing more will come."""
+
+
+class Timer:
+    """A call in the future."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        """Let it not happen. From any thread; in a race with its time it may still happen."""
+        self.action = None
+
+
+class Reaper:
+    """The thread; see above."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._selector: selectors.BaseSelector | None = None
+        self._wake: socket.socket | None = None
+        self._ended = False
+
+    def __repr__(self) -> str:
+        listening = len(self._selector.get_map()) - 1 if self._selector and self._selector.get_map() else 0
+        return f"<Reaper: {listening} channels, {len(self._timers)} timers>"
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of what comes over its channel, from now on. From any thread."""
+        self._post(lambda: self._register(listener))
+
+    def later(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Call ``action`` in ``seconds``, in the reaper's thread. From any thread."""
+        timer = Timer(action)
+        entry = (time.monotonic() + seconds, next(self._order), timer)
+        self._post(lambda: heapq.heappush(self._timers, entry))
+        return timer
+
+    def end(self) -> None:
+        """End the thread; later calls do nothing. Channels that it listened to belong to nobody then."""
+        with self._lock:
+            if self._wake is not None and not self._ended:
+                self._wake.send(b"\0")
+            self._ended = True
+
+    def _post(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._jobs.append(job)
+            if self._wake is None:
+                reading, self._wake = socket.socketpair()
+                self._wake.setblocking(False)
+                self._selector = selectors.DefaultSelector()
+                self._selector.register(reading, selectors.EVENT_READ, None)
+                threading.Thread(target=self._run, args=(reading,), name="asyncgroups-reaper", daemon=True).start()
+            elif len(self._jobs) == 1:  # the first job since the thread last looked: it may be waiting
+                self._wake.send(b"\0")
+
+    def _run(self, reading: socket.socket) -> None:
+        selector = self._selector
+        assert selector is not None
+        with reading, selector:
+            while not self._ended:
+                for key, _ in selector.select(self._pause()):
+                    if key.data is None:
+                        reading.recv(4096)
+                    else:
+                        self._guard(self._pass_on, key.data)
+                while self._jobs:
+                    with self._lock:
+                        jobs, self._jobs = self._jobs, deque()
+                    for job in jobs:
+                        self._guard(job)
+                while self._timers and self._timers[0][0] <= time.monotonic():
+                    _, _, timer = heapq.heappop(self._timers)
+                    if timer.action is not None:
+                        self._guard(timer.action)
+
+    def _pause(self) -> float | None:
+        while self._timers and self._timers[0][2].action is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _guard(self, job: Callable[..., None], *arguments: object) -> None:
+        """The reaper outlives a mistake in what it calls: every group depends on it."""
+        try:
+            job(*arguments)
+        except Exception:
+            _log.exception("the reaper met an exception")
+
+    def _register(self, listener: Listener) -> None:
+        assert self._selector is not None
+        self._selector.register(listener.channel.fileno(), selectors.EVENT_READ, listener)
+        self._pass_on(listener, read=False)  # something may have been read before it came here
+
+    def _pass_on(self, listener: Listener, *, read: bool = True) -> None:
+        reason = None
+        try:
+            if read:
+                listener.channel.read()
+            while (frame := listener.channel.frame()) is not None:
+                if not listener.hear(*frame):
+                    self._forget(listener)
+                    listener.finished()
+                    return
+        except (ChannelClosed, ProtocolError) as error:
+            reason = str(error)
+        if reason is not None:
+            self._forget(listener)
+            listener.lost(reason)
+
+    def _forget(self, listener: Listener) -> None:
+        assert self._selector is not None
+        self._selector.unregister(listener.channel.fileno())

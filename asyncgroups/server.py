@@ -1,0 +1,251 @@
+"""``serve``: sets hypercorn up in this process, owns signals, the deadline and the exit. Imports ``asgi``, ``config``, hypercorn.
+
+Guarantees:
+
+- SIGTERM and SIGINT: no new connections; requests that run may end within ``timeouts.graceful``; then they are interrupted,
+  interpreters are closed, atexit functions run, and the process ends with status 0, ``timeouts.interrupt`` later at the
+  latest, whatever the applications do.
+- A second signal ends the process at once.
+- The process always ends by ``os._exit``: threads that are stuck inside interpreters would hang any other end.
+
+``hypercorn.asyncio.serve`` and not ``hypercorn.run``: that starts a child process even for one worker.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import logging.config
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from types import FrameType
+from typing import Any
+
+import hypercorn.asyncio
+from hypercorn.config import Config, Sockets
+from hypercorn.utils import LifespanFailureError
+
+from asyncgroups.asgi import ApplicationGroups
+from asyncgroups.config import Configuration
+from asyncgroups.errors import GroupNameUnresolved, StartFailed
+from asyncgroups.host.interpreters import label, run_apart
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("asyncgroups")
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_WATCH = "from asyncgroups.host.watchdog import watch\nwatch(descriptor, seconds, signals)"
+
+
+class _Bound(Config):
+    """A hypercorn configuration whose sockets have been bound before anything else was started."""
+
+    bound: Sockets
+
+    def create_sockets(self) -> Sockets:
+        return self.bound
+
+
+def serve(configuration: Configuration) -> None:
+    """Serve ``configuration`` until a signal comes. Does not return: the process ends.
+
+    Its status is 0 after a signal, 3 when a preloaded application does not load, 1 for the rest (address in use).
+    """
+    _set_up_logging(configuration.log_level)
+    _raise_descriptor_limit(configuration)
+    status = 1
+    unix_paths: list[str] = []
+    try:
+        config = _hypercorn_config(configuration, unix_paths)
+        ports = [port for bind in config.bound.secure_sockets + config.bound.insecure_sockets if (port := _port(bind))]
+        application = ApplicationGroups(lambda: configuration, ports=sorted(set(ports)) or [None])
+        status = asyncio.run(_serve(application, configuration, config))
+        application.stop()
+    except OSError as error:
+        _log.critical("cannot serve: %s", error)
+    except Exception:
+        _log.critical("the server has failed", exc_info=True)
+    finally:
+        for path in unix_paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        _end(status)
+
+
+async def _serve(application: ApplicationGroups, configuration: Configuration, config: Config) -> int:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        _log.info("%s: stopping", signal.Signals(number).name)
+        application.drain()
+        loop.call_soon_threadsafe(told.set)
+
+    _own_signals(stop, configuration)
+    try:
+        application.start()
+        _say_what_is_served(configuration, application)
+        await hypercorn.asyncio.serve(application, config, shutdown_trigger=told.wait)
+    except LifespanFailureError as error:
+        if not isinstance(application.failure, StartFailed):
+            raise
+        _log.critical("%s", application.failure or error)
+        return 3
+    return 0
+
+
+def _own_signals(stop: Any, configuration: Configuration) -> None:
+    """``stop`` for the first signal; the watchdog for the deadline and the second one."""
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    timeouts = configuration.timeouts
+    run_apart(
+        _WATCH,
+        descriptor=reading.detach(),
+        seconds=timeouts.graceful + timeouts.interrupt,
+        signals=tuple(int(number) for number in _SIGNALS),
+    )
+    signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, stop)
+
+
+def _end(status: int) -> None:
+    """Run the main interpreter's atexit functions and end. The watchdog bounds them once a signal has come."""
+    try:
+        atexit._run_exitfuncs()  # os._exit runs none, and GLOBAL's applications may have registered some
+    finally:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+
+
+# hypercorn ------------------------------------------------------------------------------------------------------------
+
+
+def _hypercorn_config(configuration: Configuration, unix_paths: list[str]) -> _Bound:
+    """Raises OSError when an address cannot be bound."""
+    config = _Bound()
+    config.bind = list(configuration.bind)
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    timeouts = configuration.timeouts
+    # Ours are the deadlines: hypercorn's are there in case that ours fail.
+    config.graceful_timeout = timeouts.graceful + timeouts.interrupt
+    config.shutdown_timeout = timeouts.graceful + timeouts.interrupt + 1
+    config.startup_timeout = 10**6
+    config.backlog = 1024
+    if configuration.tls is not None:
+        config.certfile = configuration.tls.certfile
+        config.keyfile = configuration.tls.keyfile
+        config.keyfile_password = configuration.tls.keyfile_password
+        config.ca_certs = configuration.tls.ca_certs
+        config.create_ssl_context()  # a wrong key is to be known before anything is served
+    for bind in config.bind:
+        if bind.startswith("unix:"):
+            _check_unix_socket(bind.removeprefix("unix:"))
+    sockets: list[socket.socket] = []
+    for bind in config.bind:
+        try:
+            sockets += config._create_sockets([bind])
+        except OSError as error:
+            raise OSError(f"{bind}: {error.strerror or error}") from error
+        if bind.startswith("unix:"):
+            unix_paths.append(bind.removeprefix("unix:"))
+    secure = configuration.tls is not None
+    config.bound = Sockets(sockets if secure else [], [] if secure else sockets, [])
+    return config
+
+
+def _check_unix_socket(path: str) -> None:
+    """hypercorn removes whatever socket it finds there: not the one of a server that lives."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise OSError(f"unix:{path}: there is a file that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return  # left behind by a server that was killed
+        raise OSError(f"unix:{path}: Address already in use")
+
+
+def _port(bound: socket.socket) -> int | None:
+    return bound.getsockname()[1] if bound.family != socket.AF_UNIX else None
+
+
+# What an operator sees ------------------------------------------------------------------------------------------------
+
+
+def _set_up_logging(level: str) -> None:
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "line": {
+                    "format": "%(asctime)s [%(process)d] [%(levelname)s] %(message)s",
+                    "datefmt": "%Y-%m-%d %H:%M:%S %z",
+                }
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "loggers": {
+                name: {"level": level.upper(), "handlers": ["stderr"], "propagate": False}
+                for name in ("asyncgroups", "hypercorn.error")
+            },
+        }
+    )
+
+
+def _say_what_is_served(configuration: Configuration, application: ApplicationGroups) -> None:
+    selection = application.start().selection
+    for host, mount, inherited in configuration.mounts():
+        if inherited:
+            continue
+        groups = []
+        for port in application.ports:
+            try:
+                groups.append(label(selection.group(host, mount, port=port, env=mount.env)))
+            except GroupNameUnresolved:
+                groups.append(str(mount.application_group))
+        threads = mount.settings.threads
+        _log.info(
+            "%s%s: %s in application group %s (%d thread%s)",
+            host.server_name or "*",
+            mount.path or "/",
+            mount.application,
+            ", ".join(dict.fromkeys(groups)),
+            threads,
+            "" if threads == 1 else "s",
+        )
+
+
+def _raise_descriptor_limit(configuration: Configuration) -> None:
+    """Each group needs two descriptors, and two for each of its threads, next to the connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20) if hard >= 0 else 1 << 20, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    threads = max((mount.settings.threads for _, mount, _ in configuration.mounts()), default=1)
+    needed = configuration.limits.groups * (2 + 2 * threads) + 2 * configuration.global_threads + 128
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        _log.warning(
+            "limits.groups = %d with up to %d threads each may need %d file descriptors, and this process may have %d: "
+            "raise the limit (ulimit -n, LimitNOFILE=) or lower limits.groups",
+            configuration.limits.groups,
+            threads,
+            needed,
+            soft,
+        )

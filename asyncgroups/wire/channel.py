@@ -1,0 +1,193 @@
+"""A channel: frames over one end of a socket pair. Standard library only (``_socket``: ``socket`` costs an interpreter 48 ms).
+
+Guarantees:
+
+- An end is a file descriptor with one owner, who closes it; the other side's end is never touched.
+- A worker waits in ``receive`` only. It sends no more than it has credit for, and a window fits into the socket's buffer,
+  so that its ``send`` does not block; should it, ``shut`` on the other side wakes it.
+- ``shut`` may be called from any thread, at any time, any number of times: both sides then see ChannelClosed.
+- What the other side says is checked: a frame beyond LARGEST_FRAME is a ProtocolError.
+"""
+
+import _socket
+import os
+import sys
+
+from asyncgroups.errors import ChannelClosed, ProtocolError
+from asyncgroups.wire import messages
+
+__all__ = ["Channel", "Frames", "pair"]
+
+_READ = 256 * 1024
+_ANCILLARY = _socket.CMSG_SPACE(4)
+_BUFFER = 512 * 1024
+_CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Frames:
+    """Bytes in, frames out; no I/O."""
+
+    __slots__ = ("_at", "_bytes")
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._bytes) - self._at
+
+    def feed(self, received: bytes) -> None:
+        """Take ``received`` bytes."""
+        self._bytes = self._bytes[self._at :] + received if self._at < len(self._bytes) else received
+        self._at = 0
+
+    def next(self) -> tuple[int, bytes] | None:
+        """The next whole frame, as its type and its payload; None where there is none yet.
+
+        Raises ProtocolError for a frame that is too large.
+        """
+        buffer, at = self._bytes, self._at
+        body = at + messages.FRAME_HEADER
+        if len(buffer) < body:
+            return None
+        length = int.from_bytes(buffer[at + 1 : body])
+        if length > messages.LARGEST_FRAME:
+            raise ProtocolError(f"a frame of {length} bytes")
+        end = body + length
+        if len(buffer) < end:
+            return None
+        self._at = end
+        return buffer[at], buffer[body:end]
+
+
+class Channel:
+    """One end: blocking for a worker, non-blocking for the front end."""
+
+    __slots__ = ("_frames", "_socket", "descriptors")
+
+    def __init__(self, descriptor: int, *, blocking: bool) -> None:
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+        self._socket.setblocking(blocking)
+        self._frames = Frames()
+        self.descriptors: list[int] = []
+        """File descriptors that have come, in their order; whoever takes one off the list closes it."""
+
+    def __repr__(self) -> str:
+        return f"<Channel fd {self.fileno()}>"
+
+    def fileno(self) -> int:
+        """The descriptor's number, -1 once closed."""
+        return self._socket.fileno()
+
+    # The blocking side ------------------------------------------------------------------------------------------------
+
+    def receive(self) -> tuple[int, bytes]:
+        """The next frame; waits for it.
+
+        What wakes the wait: a frame, or the end of the other side. Raises ChannelClosed, ProtocolError.
+        """
+        while (frame := self._frames.next()) is None:
+            self.read()
+        return frame
+
+    def receive_nowait(self) -> tuple[int, bytes] | None:
+        """The next frame if it is there. Raises ChannelClosed, ProtocolError."""
+        while (frame := self._frames.next()) is None:
+            if not self.read(_socket.MSG_DONTWAIT):
+                return None
+        return frame
+
+    def stop_reading(self) -> None:
+        """Let ``receive`` raise ChannelClosed once it has returned what is there. From any thread."""
+        try:
+            self._socket.shutdown(_socket.SHUT_RD)
+        except OSError:
+            pass  # closed already
+
+    def send(self, *parts: bytes | memoryview) -> None:
+        """Write ``parts`` in one go. Raises ChannelClosed."""
+        try:
+            total = sum(map(len, parts))
+            sent = self._socket.sendmsg(parts) if len(parts) > 1 else self._socket.send(parts[0])
+            if sent < total:
+                self._socket.sendall(b"".join(parts)[sent:])
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+
+    def send_descriptor(self, frame: bytes, descriptor: int) -> None:
+        """Write a short ``frame`` and hand a copy of ``descriptor`` to the other side (``man 7 unix``, SCM_RIGHTS)."""
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
+        try:
+            self._socket.sendmsg([frame], [rights])
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+
+    # The event loop's side --------------------------------------------------------------------------------------------
+
+    def frame(self) -> tuple[int, bytes] | None:
+        """The next frame among what ``read`` has taken. Raises ProtocolError."""
+        return self._frames.next()
+
+    def read(self, flags: int = 0) -> bool:
+        """Take what is there, for ``frame``; False where there was nothing. Raises ChannelClosed, ProtocolError."""
+        try:
+            received, ancillary, _, _ = self._socket.recvmsg(_READ, _ANCILLARY, _CLOEXEC | flags)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+        for level, kind, rights in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self.descriptors += (
+                    int.from_bytes(rights[at : at + 4], sys.byteorder, signed=True)
+                    for at in range(0, len(rights) - 3, 4)
+                )
+        if not received:
+            raise ChannelClosed("the other side has closed the channel")
+        self._frames.feed(received)
+        return True
+
+    def send_nowait(self, frame: bytes | memoryview) -> int:
+        """Write what the socket takes of ``frame``; how many bytes that was. Raises ChannelClosed."""
+        try:
+            return self._socket.send(frame)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+
+    def say(self, frame: bytes) -> None:
+        """Write a short ``frame`` now, or, where the socket does not take it, shut the channel: the last resort.
+
+        Raises ChannelClosed.
+        """
+        if self.send_nowait(frame) != len(frame):
+            self.shut()
+            raise ChannelClosed("the worker does not read its channel")
+
+    # Both -------------------------------------------------------------------------------------------------------------
+
+    def shut(self) -> None:
+        """End the conversation for both sides; wakes whoever waits in it. The descriptor stays open."""
+        try:
+            self._socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed already, or the other side has gone
+
+    def close(self) -> None:
+        """Close this end. By its owner, once nobody waits on it. Unread file descriptors are closed too."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+        self._socket.close()
+
+
+def pair() -> tuple[Channel, int]:
+    """A new channel: the front end's end, and the descriptor of the worker's end, for its owner to be.
+
+    Raises OSError when the process has no descriptors left.
+    """
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM, 0)
+    for end in (ours, theirs):
+        # A window and a head must fit with the kernel's overhead; the kernel caps this at net.core.wmem_max.
+        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _BUFFER)
+    return Channel(ours.detach(), blocking=False), theirs.detach()

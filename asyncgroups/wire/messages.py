@@ -1,0 +1,335 @@
+"""The whole vocabulary of what crosses between the front end and a worker. Standard library only; no I/O.
+
+A frame is a type byte, a length (four bytes, big-endian) and a payload. A head is a list of bytes joined by NUL, which
+neither a header (RFC 9110 section 5.5) nor a raw, still percent-encoded path can hold. A body is raw bytes. No pickle and
+no marshal: the other side may run as another user, so that each message is checked where it is read.
+
+On a worker's channel, front end to worker::
+
+    REQUEST   a head, whether the body is complete, the body's first bytes     starts an exchange
+    LOAD      an application                                                   an exchange without a response
+    BODY      bytes of the request body                                        costs credit
+    BODY_END  -                                                                the request body is complete
+    CREDIT    a number of bytes                                                the response may go on
+    ABORT     a reason                                                         nobody waits for the response any more
+
+worker to front end::
+
+    LOADING   -                 the application is being imported
+    LOADED    -                 ... and is there
+    TAKEN     a number of bytes the application has taken from the request body: credit for the front end
+    START     a head, whether the response is complete, the body's first bytes
+    CHUNK     bytes of the response body                                       costs credit
+    FILE      a number of bytes; a file descriptor travels with it             the rest of the body is in that file
+    END       -                 the response is complete
+    FAILED    a reason          there is no response, or not the rest of it
+    DONE      -                 close() has run, the worker is free: always the last message of an exchange
+
+On an interpreter's control channel, to the interpreter::
+
+    WORKER    number; the worker's end of a channel travels with it            start a worker on that channel
+    INTERRUPT number, exchange                                                 raise RequestInterrupted in that worker
+    STOP      seconds                                                          wait so long for workers, run atexit, end
+
+and from it::
+
+    READY     -                 the interpreter is set up
+    RECORD    level, exchange, text                                            a log record
+    REFUSED   application, module, text   an extension module does not load in this interpreter
+    STOPPED   number of workers that had not ended
+"""
+
+from asyncgroups.errors import ProtocolError
+
+__all__ = [
+    "ABORT",
+    "BODY",
+    "BODY_END",
+    "CHUNK",
+    "CREDIT",
+    "DONE",
+    "DONE_FRAME",
+    "END",
+    "END_FRAME",
+    "FAILED",
+    "FILE",
+    "FRAME_HEADER",
+    "HEAD_LIMIT",
+    "INTERRUPT",
+    "LARGEST_CHUNK",
+    "LARGEST_FRAME",
+    "LOAD",
+    "LOADED",
+    "LOADING",
+    "READY",
+    "RECORD",
+    "REFUSED",
+    "REQUEST",
+    "START",
+    "STOP",
+    "STOPPED",
+    "TAKEN",
+    "WINDOW",
+    "WORKER",
+    "Record",
+    "Request",
+    "Start",
+    "cost",
+    "frame",
+    "header",
+    "numbers",
+    "parse_numbers",
+    "parse_record",
+    "parse_request",
+    "parse_start",
+    "parse_texts",
+    "record",
+    "request",
+    "start",
+    "texts",
+]
+
+REQUEST = 1
+LOAD = 2
+BODY = 3
+BODY_END = 4
+CREDIT = 5
+ABORT = 6
+
+LOADING = 16
+LOADED = 17
+TAKEN = 18
+START = 19
+CHUNK = 20
+FILE = 21
+END = 22
+FAILED = 23
+DONE = 24
+
+WORKER = 32
+INTERRUPT = 33
+STOP = 34
+
+READY = 48
+RECORD = 49
+REFUSED = 50
+STOPPED = 51
+
+FRAME_HEADER = 5
+"""Bytes before each payload: the type and the length."""
+
+WINDOW = 128 * 1024
+"""Bytes of a body, as ``cost`` counts them, that may be under way in one direction without having been taken."""
+
+LARGEST_CHUNK = 64 * 1024
+"""Bytes of a body in one message: two messages fill a window, so that one is written while the other is read."""
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a request's or a response's head."""
+
+LARGEST_FRAME = 1024 * 1024
+"""Bytes of any payload: a log record with a traceback is the largest."""
+
+_CHEAPEST = 1024
+
+
+def cost(length: int) -> int:
+    """The credit, in bytes, that a message with ``length`` bytes of body costs.
+
+    A tiny message occupies about a kilobyte of the kernel's socket buffer (278 of ten bytes fill one of 208 KiB).
+    """
+    return length if length > _CHEAPEST else _CHEAPEST
+
+
+def header(kind: int, length: int) -> bytes:
+    """The five bytes before a payload of ``length`` bytes."""
+    return bytes((kind,)) + length.to_bytes(4)
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """One whole frame."""
+    return bytes((kind,)) + len(payload).to_bytes(4) + payload
+
+
+END_FRAME = frame(END)
+DONE_FRAME = frame(DONE)
+
+
+def numbers(kind: int, *values: int) -> bytes:
+    """A frame whose payload is ``values``, eight bytes each."""
+    return frame(kind, b"".join(value.to_bytes(8) for value in values))
+
+
+def parse_numbers(payload: bytes, count: int) -> tuple[int, ...]:
+    """``count`` numbers of a payload.
+
+    Raises ProtocolError for any other length.
+    """
+    if len(payload) != 8 * count:
+        raise ProtocolError(f"a message of {len(payload)} bytes where {count} numbers were due")
+    return tuple(int.from_bytes(payload[at : at + 8]) for at in range(0, 8 * count, 8))
+
+
+def texts(kind: int, *values: str) -> bytes:
+    """A frame whose payload is ``values``, joined by NUL; a NUL within one is shown as an escape."""
+    return frame(kind, b"\0".join(value.replace("\0", "\\x00").encode("utf-8", "backslashreplace") for value in values))
+
+
+def parse_texts(payload: bytes, count: int) -> list[str]:
+    """``count`` texts of a payload.
+
+    Raises ProtocolError for any other number of them.
+    """
+    values = payload.split(b"\0")
+    if len(values) != count:
+        raise ProtocolError(f"{len(values)} texts where {count} were due")
+    return [value.decode("utf-8", "replace") for value in values]
+
+
+class Record:
+    """A log record: a level of the logging module, the exchange it belongs to (0: none), its text."""
+
+    __slots__ = ("exchange", "level", "text")
+
+    def __init__(self, level: int, exchange: int, text: str) -> None:
+        self.level = level
+        self.exchange = exchange
+        self.text = text
+
+
+def record(level: int, exchange: int, text: str) -> bytes:
+    """The frame of a log record; a text beyond LARGEST_FRAME loses its middle, and says so."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    room = LARGEST_FRAME - 9
+    if len(encoded) > room:
+        half = room // 2 - 64
+        left_out = len(encoded) - 2 * half
+        encoded = encoded[:half] + b"\n[... %d bytes left out ...]\n" % left_out + encoded[-half:]
+    return frame(RECORD, bytes((level,)) + exchange.to_bytes(8) + encoded)
+
+
+def parse_record(payload: bytes) -> Record:
+    """The opposite of ``record``.
+
+    Raises ProtocolError when the payload is too short.
+    """
+    if len(payload) < 9:
+        raise ProtocolError("a log record without its level")
+    return Record(payload[0], int.from_bytes(payload[1:9]), payload[9:].decode("utf-8", "replace"))
+
+
+class Request:
+    """A request as it crosses: raw parts of the ASGI scope, out of which the worker builds the environ.
+
+    ``script_name`` and ``path_info`` are percent-encoded; ``env`` and ``headers`` are alternating names and values.
+    """
+
+    __slots__ = (
+        "application",
+        "body",
+        "client_host",
+        "client_port",
+        "complete",
+        "env",
+        "exchange",
+        "headers",
+        "http_version",
+        "method",
+        "path_info",
+        "query_string",
+        "scheme",
+        "script_name",
+        "server_name",
+        "server_port",
+        "target",
+    )
+
+    def __init__(self, fields: list[bytes], *, complete: bool, body: bytes) -> None:
+        first_header = 2 + _FIXED + 2 * int(fields[1])
+        self.exchange = int(fields[0])
+        (
+            self.application,
+            self.method,
+            self.scheme,
+            self.http_version,
+            self.script_name,
+            self.path_info,
+            self.query_string,
+            self.target,
+            self.server_name,
+            self.server_port,
+            self.client_host,
+            self.client_port,
+        ) = fields[2 : 2 + _FIXED]
+        self.env = fields[2 + _FIXED : first_header]
+        self.headers = fields[first_header:]
+        self.complete = complete
+        self.body = body
+        if len(self.headers) % 2 or len(self.env) % 2:
+            raise ValueError("an odd number of names and values")
+
+
+_FIXED = 12
+_COMPLETE = 1
+
+
+def request(exchange: int, parts: tuple[bytes, ...], env: list[bytes], headers: list[bytes]) -> bytes:
+    """The head of a request: ``parts`` are the twelve fields of Request from ``application`` to ``client_port``."""
+    return b"\0".join((b"%d" % exchange, b"%d" % (len(env) // 2), *parts, *env, *headers))
+
+
+def parse_request(payload: bytes) -> Request:
+    """A request out of the payload that ``start`` made of its head and its first bytes of body.
+
+    Raises ProtocolError when it is not one.
+    """
+    complete, head, body = _parse_head(payload)
+    try:
+        return Request(head.split(b"\0"), complete=complete, body=body)
+    except ValueError, IndexError:
+        raise ProtocolError("a malformed request head") from None
+
+
+class Start:
+    """The start of a response: the status, the header fields as ASGI wants them, whether ``body`` is all of it."""
+
+    __slots__ = ("body", "complete", "headers", "status")
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], *, complete: bool, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.complete = complete
+        self.body = body
+
+
+def start(kind: int, head: bytes, body: bytes, *, complete: bool) -> bytes:
+    """The frame of a REQUEST or a START: flags, the head's length, the head, the first bytes of the body."""
+    length = len(head)
+    return b"%c%b%c%b%b%b" % (
+        kind,
+        (5 + length + len(body)).to_bytes(4),
+        _COMPLETE if complete else 0,
+        length.to_bytes(4),
+        head,
+        body,
+    )
+
+
+def parse_start(payload: bytes) -> Start:
+    """A response's start.
+
+    Raises ProtocolError when it is not one: the worker checks what an application says, this checks the worker.
+    """
+    complete, head, body = _parse_head(payload)
+    fields = head.split(b"\0")
+    if len(fields) % 2 == 0 or len(fields[0]) != 3 or not fields[0].isdigit() or b"\n" in head or b"\r" in head:
+        raise ProtocolError("a malformed response head")
+    headers = list(zip(fields[1::2], fields[2::2], strict=True))
+    return Start(int(fields[0]), headers, complete=complete, body=body)
+
+
+def _parse_head(payload: bytes) -> tuple[bool, bytes, bytes]:
+    end = 5 + int.from_bytes(payload[1:5])
+    if len(payload) < max(5, end):
+        raise ProtocolError("a head that ends too early")
+    return payload[0] & _COMPLETE != 0, payload[5:end], payload[end:]

@@ -1,0 +1,94 @@
+"""Finds an application by its import string, and records extension modules that refuse to be loaded. Standard library.
+
+Guarantees:
+
+- An application is imported once, however many workers ask for it at the same time; the others wait for that.
+- A failure is not remembered: the next request tries again.
+- Each refusal is recorded where it happens, in the loader, because applications swallow, wrap or postpone the
+  ImportError; once for each application and module.
+"""
+
+import importlib
+import threading
+from importlib import machinery
+
+__all__ = ["Loader", "LoadingFailed", "report"]
+
+
+class LoadingFailed(Exception):
+    """Raised by ``Loader.load``; its cause is what the import raised, and ``str()`` a sentence for the log."""
+
+
+class Loader:
+    """The applications of one interpreter."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Callable[..., Iterable[bytes]]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def get(self, application: str) -> Callable[..., Iterable[bytes]] | None:
+        """The application ``module:attribute`` if it has been loaded."""
+        return self._loaded.get(application)
+
+    def load(self, application: str) -> Callable[..., Iterable[bytes]]:
+        """Import ``module:attribute``, and call nothing. Raises LoadingFailed.
+
+        SystemExit and the like count as failures; RequestInterrupted does as well, once it has done its work.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(application, threading.Lock())
+        with lock:
+            found = self._loaded.get(application)
+            if found is None:
+                found = self._loaded[application] = _find(application)
+        return found
+
+
+def _find(application: str) -> Callable[..., Iterable[bytes]]:
+    module_name, _, attribute = application.partition(":")
+    try:
+        found: object = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise LoadingFailed(f"there is no module {error.name!r} on sys.path") from error
+        raise LoadingFailed(f"importing {module_name!r} failed") from error
+    except SystemExit as error:
+        raise LoadingFailed(f"importing {module_name!r} called sys.exit({error.code!r})") from error
+    except BaseException as error:
+        raise LoadingFailed(f"importing {module_name!r} failed") from error
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise LoadingFailed(f"the module {module_name!r} has no attribute {attribute!r}") from error
+    if not callable(found):
+        raise LoadingFailed(f"{application!r} is {type(found).__name__}, not a callable WSGI application")
+    return found
+
+
+def report(tell: Callable[[str, str], None]) -> None:
+    """Call ``tell(module, text)`` for each extension module that refuses to be loaded into this interpreter (PEP 489).
+
+    A hook around the creation of modules, for files as well as for built-in modules.
+    """
+    for loader in (machinery.ExtensionFileLoader, machinery.BuiltinImporter):
+        create = loader.create_module  # type: ignore[attr-defined]
+
+        def create_module(*arguments: ModuleSpec, _create: Callable[..., ModuleType] = create) -> ModuleType:
+            try:
+                return _create(*arguments)
+            except ImportError as error:
+                if "subinterpreter" in str(error):
+                    tell(arguments[-1].name, str(error))
+                raise
+
+        hook = staticmethod(create_module) if loader is machinery.BuiltinImporter else create_module
+        loader.create_module = hook  # type: ignore[attr-defined]
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType

@@ -1,0 +1,301 @@
+"""The program of an interpreter: sets it up, starts workers, runs their exchanges. Standard library, ``wire``, ``worker``.
+
+The same code runs in the interpreter of a group and, for GLOBAL, in the main interpreter. Guarantees:
+
+- A worker is a thread that lives in one interpreter for its whole life and runs one exchange at a time.
+- DONE is the last message of every exchange, sent when the application has returned and close() has run.
+- No exception of an application's, SystemExit and KeyboardInterrupt included, ends a worker.
+- When a worker does end, its end of the channel is closed, so that the front end knows.
+- The control thread runs no application code but the atexit functions, so that it answers as long as anything can.
+"""
+
+import atexit
+import os
+import sys
+import threading
+import time
+
+from asyncgroups.errors import ChannelClosed, RequestInterrupted
+from asyncgroups.wire import messages
+from asyncgroups.wire.channel import Channel
+from asyncgroups.worker import environment, wsgi
+from asyncgroups.worker.environ import EnvironBuilder, header_value
+from asyncgroups.worker.exchange import Exchange
+from asyncgroups.worker.journal import DEBUG, ERROR, INFO, Journal, LineStream
+from asyncgroups.worker.loader import Loader, LoadingFailed, report
+from asyncgroups.worker.region import Region
+from asyncgroups.worker.streams import Input
+
+__all__ = ["run"]
+
+
+def run(
+    control: int,
+    process_group: str,
+    application_group: str,
+    threads: int,
+    path: tuple[str, ...],
+    environ: tuple[tuple[bytes, bytes], ...] | None,
+) -> int:
+    """Be the control thread of this interpreter until it is told to stop; the number of workers that are left then.
+
+    ``control`` is a file descriptor, from here on owned by this function; ``path`` comes first in ``sys.path``;
+    ``environ`` is the interpreter's environment, None for the main interpreter, which keeps the process's. Plain
+    arguments, because they cross from another interpreter.
+    """
+    channel = Channel(control, blocking=True)
+    journal = Journal(channel)
+    interpreter = _Interpreter(journal, process_group, application_group, threads, isolated=environ is not None)
+    try:
+        for folder in reversed(path):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        if environ is not None:
+            interpreter.isolate(environ)
+        journal.tell(messages.frame(messages.READY))
+        return interpreter.obey(channel)
+    except ChannelClosed:
+        return interpreter.workers_left()  # the server has given this interpreter up
+    finally:
+        channel.close()
+
+
+class _Interpreter:
+    """What the workers of this interpreter share."""
+
+    def __init__(
+        self, journal: Journal, process_group: str, application_group: str, threads: int, *, isolated: bool
+    ) -> None:
+        self.journal = journal
+        self.loader = Loader()
+        self.environs = EnvironBuilder(
+            process_group=process_group,
+            application_group=application_group,
+            threads=threads,
+            errors=LineStream(journal, ERROR, "wsgi.errors"),
+        )
+        self.running: dict[int, str] = {}
+        """Thread identifier to the application that it loads or runs."""
+        self._isolated = isolated
+        self._name = application_group
+        self._workers: dict[int, tuple[threading.Thread, list[Region]]] = {}
+        self._refused: set[tuple[str, str]] = set()
+
+    def isolate(self, environ: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Give this interpreter an environment, streams and hooks of its own. Once, before anything is imported."""
+        import io  # noqa: PLC0415 - loaded already, but not needed by the main interpreter's workers
+
+        environment.isolate(environ)
+        sys.argv = ["asyncgroups"]
+        sys.stdin = io.StringIO()
+        sys.stdout = LineStream(self.journal, INFO, "<stdout>")  # type: ignore[assignment]
+        sys.stderr = LineStream(self.journal, ERROR, "<stderr>")  # type: ignore[assignment]
+        threading.excepthook = self._report_thread
+        report(self._refuse)
+
+    def obey(self, control: Channel) -> int:
+        """Do what the control channel says until STOP and its end; the number of workers that had not ended by then.
+
+        Raises ChannelClosed when the server gives this interpreter up.
+        """
+        stopping = False
+        try:
+            while True:
+                kind, payload = control.receive()
+                if kind == messages.WORKER:
+                    self._start_worker(messages.parse_numbers(payload, 1)[0], control.descriptors.pop(0))
+                elif kind == messages.INTERRUPT:
+                    self._interrupt(*messages.parse_numbers(payload, 2))
+                elif kind == messages.STOP and not stopping:
+                    stopping = True
+                    seconds = messages.parse_numbers(payload, 1)[0] / 1000
+                    # A thread of its own waits for the workers: interrupts must get through meanwhile.
+                    threading.Thread(target=self._await_workers, args=(control, seconds), name="stop").start()
+        except ChannelClosed:
+            if not stopping:
+                raise
+        return self._end()
+
+    def workers_left(self) -> int:
+        """How many workers have not ended."""
+        return sum(thread.is_alive() for thread, _ in self._workers.values())
+
+    def _await_workers(self, control: Channel, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        for thread, _ in list(self._workers.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        control.stop_reading()
+
+    def _start_worker(self, number: int, descriptor: int) -> None:
+        region: list[Region] = []
+        thread = threading.Thread(
+            target=_work,
+            args=(self, descriptor, region),
+            name=f"{self._name or 'GLOBAL'}-{number}",
+            daemon=not self._isolated,  # an isolated interpreter has none; in the main one the server decides when to end
+        )
+        self._workers[number] = thread, region
+        thread.start()
+
+    def _interrupt(self, number: int, exchange: int) -> None:
+        thread, regions = self._workers.get(number, (None, ()))
+        for region in regions:
+            frame = sys._current_frames().get(thread.ident or 0) if thread else None
+            where = _stack(frame)
+            if region.interrupt(exchange):
+                self.journal.tell(messages.record(ERROR, exchange, f"the request is interrupted; it is at:\n{where}"))
+
+    def _end(self) -> int:
+        left = self.workers_left()
+        if self._isolated:
+            try:
+                atexit._run_exitfuncs()
+            except BaseException as error:
+                self.journal.record(ERROR, f"an atexit function failed:\n{_traceback(error)}")
+            sys.stdout.flush()
+            sys.stderr.flush()
+        self.journal.tell(messages.numbers(messages.STOPPED, left))
+        return left
+
+    def _refuse(self, module: str, text: str) -> None:
+        application = self.running.get(threading.get_ident(), "")
+        if (application, module) not in self._refused:
+            self._refused.add((application, module))
+            self.journal.tell(messages.texts(messages.REFUSED, application, module, text))
+
+    def _report_thread(self, arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+            name = arguments.thread.name if arguments.thread else "?"
+            self.journal.record(ERROR, f"exception in thread {name}:\n{_traceback(arguments.exc_value)}")
+
+
+def _work(interpreter: _Interpreter, descriptor: int, region: list[Region]) -> None:
+    channel = Channel(descriptor, blocking=True)
+    try:
+        region.append(Region())
+        worker = _Worker(interpreter, channel, region[0])
+        while True:
+            kind, payload = channel.receive()
+            if kind == messages.REQUEST:
+                worker.exchange(payload)
+            elif kind == messages.LOAD:
+                worker.load(payload)
+            # Anything else is late: CREDIT, BODY or ABORT of an exchange whose DONE crossed with it.
+    except ChannelClosed:
+        pass  # the pool has let this worker go
+    except BaseException as error:
+        interpreter.journal.record(ERROR, f"a worker has ended:\n{_traceback(error)}")
+        raise
+    finally:
+        channel.close()
+
+
+class _Worker:
+    """One thread's exchanges, one after the other."""
+
+    def __init__(self, interpreter: _Interpreter, channel: Channel, region: Region) -> None:
+        self._interpreter = interpreter
+        self._journal = interpreter.journal
+        self._channel = channel
+        self._region = region
+        self._thread = threading.get_ident()
+
+    def exchange(self, payload: bytes) -> None:
+        """Run one request, from REQUEST to DONE. Raises ChannelClosed, ProtocolError."""
+        request = messages.parse_request(payload)
+        exchange = Exchange(self._channel, request.exchange, body=request.body, complete=request.complete)
+        response = wsgi.Response(exchange, request.method)
+        application = request.application.decode()
+
+        def respond() -> None:
+            length = header_value(request.headers, b"content-length")
+            stream = Input(exchange, int(length) if length is not None else None)
+            environ = self._interpreter.environs.build(request, stream)
+            callable_ = self._interpreter.loader.get(application) or self._load(exchange, application)
+            wsgi.run(callable_, environ, response)
+
+        error = self._attempt(exchange, application, respond)
+        if error is not None:
+            self._explain(error, exchange, response, application)
+        try:
+            response.close()
+        except BaseException as failure:
+            self._journal.record(ERROR, f"close() of {application!r} failed:\n{_traceback(failure)}")
+        self._finish(exchange)
+
+    def load(self, payload: bytes) -> None:
+        """Load an application before its first request, from LOAD to DONE. Raises ChannelClosed."""
+        number, application = messages.parse_texts(payload, 2)
+        exchange = Exchange(self._channel, int(number), body=b"", complete=True)
+        error = self._attempt(exchange, application, lambda: self._load(exchange, application))
+        if error is not None:
+            self._explain(error, exchange, wsgi.Response(exchange, b""), application)
+        self._finish(exchange)
+
+    def _attempt(self, exchange: Exchange, application: str, action: Callable[[], object]) -> BaseException | None:
+        """Do ``action`` inside the region that can be interrupted; returns what it raised."""
+        self._journal.exchanges[self._thread] = exchange.number
+        self._interpreter.running[self._thread] = application
+        error: BaseException | None = None
+        try:
+            try:
+                self._region.enter(exchange.number)
+                action()
+            except RequestInterrupted:
+                raise
+            except BaseException as raised:
+                error = raised
+            self._region.leave()
+        except RequestInterrupted as interrupted:
+            self._region.leave()
+            error = interrupted
+        return error
+
+    def _finish(self, exchange: Exchange) -> None:
+        self._interpreter.environs.flush()
+        del self._journal.exchanges[self._thread]
+        del self._interpreter.running[self._thread]
+        exchange.done()
+
+    def _load(self, exchange: Exchange, application: str) -> Callable[..., Iterable[bytes]]:
+        exchange.tell(messages.frame(messages.LOADING))
+        found = self._interpreter.loader.load(application)
+        exchange.tell(messages.frame(messages.LOADED))
+        return found
+
+    def _explain(self, error: BaseException, exchange: Exchange, response: wsgi.Response, application: str) -> None:
+        """One log record for what went wrong, and FAILED."""
+        if isinstance(error, OSError) and exchange.aborted is not None:
+            self._journal.record(DEBUG, f"{application}: {exchange.aborted}")
+        elif isinstance(error, RequestInterrupted):
+            pass  # recorded where it was aimed, with the place
+        elif isinstance(error, LoadingFailed):
+            cause = error.__cause__ or error
+            self._journal.record(ERROR, f"{application!r} does not load: {error}\n{_traceback(cause)}")
+        else:
+            self._journal.record(ERROR, f"exception in {application!r}:\n{_traceback(error)}")
+        response.fail(type(error).__name__)
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        import traceback  # noqa: PLC0415 - costs an interpreter without errors up to 25 ms
+
+        return "".join(traceback.format_exception(error)).rstrip()
+    except BaseException as failure:  # a __str__ that raises, or the interpreter is ending
+        return f"{type(error).__name__} (its traceback cannot be formatted: {type(failure).__name__})"
+
+
+def _stack(frame: FrameType | None) -> str:
+    lines = []
+    while frame is not None and frame.f_globals.get("__name__") != __name__:
+        code = frame.f_code
+        lines.append(f'  File "{os.fsdecode(code.co_filename)}", line {frame.f_lineno}, in {code.co_qualname}')
+        frame = frame.f_back
+    return "\n".join(reversed(lines))
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType

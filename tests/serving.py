@@ -1,0 +1,189 @@
+"""Starts real servers in processes of their own, and ends them again.
+
+A server listens on a port that the kernel chose, and says it in its log; nothing here sleeps: each wait ends with what it
+waits for, or fails with the server's whole log after a bounded time.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import psutil
+
+__all__ = ["APPS", "KINDS", "Server", "serving", "until"]
+
+APPS = Path(__file__).parent / "apps"
+ROOT = Path(__file__).parent.parent
+
+KINDS = ("serve", "uvicorn")
+"""The servers that the whole suite runs under."""
+
+_RUNNING = re.compile(r"(?:[Rr]unning|Listening|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)")
+_PATIENCE = 30.0
+
+
+def until(true: "object", seconds: float = _PATIENCE, *, what: str = "it") -> object:
+    """Call ``true`` until it returns something true; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true in {seconds} s")
+        time.sleep(0.01)  # the pace of asking, not a guess of how long it takes
+    return found
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log_file: Path) -> None:
+        self.process = process
+        self._log_file = log_file
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def log(self) -> str:
+        return self._log_file.read_text(errors="replace")
+
+    def wait_for_log(self, pattern: str, seconds: float = _PATIENCE) -> "re.Match[str]":
+        """The first match of ``pattern`` in the log, once it is there."""
+        return until(lambda: re.search(pattern, self.log()), seconds, what=f"{pattern!r} in the log")  # type: ignore[return-value]
+
+    def client(self, **options: object) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=_PATIENCE, trust_env=False, **options)  # type: ignore[arg-type]
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        with self.client() as client:
+            return client.get(path, **options)  # type: ignore[arg-type]
+
+    def connect(self) -> socket.socket:
+        """A raw connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE)
+
+    def memory(self) -> int:
+        """Resident bytes of the process tree."""
+        process = psutil.Process(self.process.pid)
+        return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+
+    def descriptors(self) -> int:
+        return psutil.Process(self.process.pid).num_fds()
+
+    def threads(self) -> int:
+        return psutil.Process(self.process.pid).num_threads()
+
+    def tell(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = _PATIENCE) -> int:
+        """The exit status. Fails when the process does not end in ``seconds``."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the server did not end in {seconds} s:\n{self.log()}") from None
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = _PATIENCE) -> int:
+        self.tell(number)
+        return self.wait(seconds)
+
+
+def command(kind: str, config: Path) -> tuple[list[str], dict[str, str]]:
+    """The command line, and further environment, that serves ``config`` under a server."""
+    variable = {"ASYNCGROUPS_CONFIG": str(config)}
+    target = "asyncgroups.asgi:application"
+    match kind:
+        case "serve":
+            return ["-m", "asyncgroups", "serve", str(config), "-b", "127.0.0.1:0"], {}
+        case "uvicorn":
+            return ["-m", "uvicorn", "--port", "0", "--lifespan", "on", "--loop", "asyncio", target], variable
+        case "uvicorn-uvloop":
+            return ["-m", "uvicorn", "--port", "0", "--lifespan", "on", "--loop", "uvloop", target], variable
+        case "hypercorn":
+            return ["-m", "hypercorn", "-b", "127.0.0.1:0", target], variable
+        case "hypercorn-trio":
+            return ["-m", "hypercorn", "-k", "trio", "-b", "127.0.0.1:0", target], variable
+        case "granian":
+            with socket.socket() as probe:  # granian does not say which port the kernel chose
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            return ["-m", "granian", "--interface", "asgi", "--port", str(port), target], variable
+    raise ValueError(kind)
+
+
+@contextlib.contextmanager
+def serving(
+    config: Path | Sequence[str],
+    *,
+    kind: str = "serve",
+    options: Sequence[str] = (),
+    environ: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+    ready: bool = True,
+) -> Iterator[Server]:
+    """A server that runs inside the block, on ``config``; with a sequence, that is the whole command after ``python``.
+
+    With ``ready`` it accepts connections when the block begins. What is left of it is killed at the end.
+    """
+    if isinstance(config, Path):
+        arguments, variables = command(kind, config)
+        arguments += options
+    else:
+        arguments, variables = list(config), {}
+    log_file = Path(os.environ.get("TMPDIR", "/tmp")) / f"asyncgroups-test-{os.getpid()}-{time.monotonic_ns()}.log"
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS")},
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)]),
+        "PYTHONUNBUFFERED": "1",
+        **variables,
+        **(environ or {}),
+    }
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=cwd
+        )
+    server = Server(process, log_file)
+    try:
+        if ready:
+            server.port = _port(server)
+        yield server
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for one in family:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        process.kill()
+        process.wait()
+        log_file.unlink()
+
+
+def _port(server: Server) -> int:
+    def running() -> "re.Match[str] | None":
+        if server.process.poll() is not None:
+            raise AssertionError(f"the server ended with status {server.process.returncode}:\n{server.log()}")
+        return _RUNNING.search(server.log())
+
+    try:
+        match = until(running, what="the server")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{server.log()}") from None
+    port = int(match[1] or match[2])  # type: ignore[index]
+    until(lambda: _accepts(port), what=f"a connection to port {port}")
+    return port
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
