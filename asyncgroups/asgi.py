@@ -1,7 +1,9 @@
-"""The ASGI application: lifespan and http, readable as the path of a request. Imports ``frontend``, ``config``, ``selection``.
+"""The ASGI application: lifespan and http, readable as the path of a request.
 
-Importing it starts nothing and reads nothing: the configuration is read when the server says lifespan.startup, or, where
-nobody does, with the first request.
+Imports ``frontend``, ``config``, ``selection``.
+
+Importing it starts nothing and reads nothing: the configuration is read when the server says lifespan.startup, or,
+where nobody does, with the first request.
 
     ASYNCGROUPS_CONFIG=asyncgroups.toml uvicorn asyncgroups.asgi:application
 """
@@ -32,7 +34,8 @@ from asyncgroups.errors import (
     StartFailed,
 )
 from asyncgroups.frontend.answers import answer
-from asyncgroups.frontend.exchange import Exchange, load
+from asyncgroups.frontend.exchange import Exchange
+from asyncgroups.frontend.lease import load
 from asyncgroups.frontend.request import Head
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.interpreters import label
@@ -52,8 +55,8 @@ class _Running(NamedTuple):
 class ApplicationGroups:
     """An ASGI 3 application that runs WSGI applications in their application groups.
 
-    ``configure`` is called once, at the start, and returns the configuration or raises ConfigurationError; ``ports`` are
-    the TCP ports that will be served, as far as they are known: names of groups to preload depend on them.
+    ``configure`` is called once, at the start, and returns the configuration or raises ConfigurationError; ``ports``
+    are the TCP ports that will be served, as far as they are known: names of groups to preload depend on them.
     """
 
     def __init__(self, configure: Callable[[], Configuration], *, ports: Sequence[int | None] = ()) -> None:

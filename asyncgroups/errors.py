@@ -50,7 +50,7 @@ class ConfigurationError(ApplicationGroupsError):
 
 
 class GroupNameSyntaxError(ApplicationGroupsError):
-    """Raised by ``selection.names`` for a setting that is no group name; ``str()`` shows a caret under what is wrong."""
+    """Raised by ``selection.names`` for a setting that is no group name; ``str()`` has a caret under what is wrong."""
 
     def __init__(self, text: str, span: tuple[int, int], message: str) -> None:
         self.text = text

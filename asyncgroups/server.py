@@ -1,10 +1,10 @@
-"""``serve``: sets hypercorn up in this process, owns signals, the deadline and the exit. Imports ``asgi``, ``config``, hypercorn.
+"""``serve``: sets hypercorn up in this process, owns signals, the deadline and the exit. Imports ``asgi``, ``config``.
 
 Guarantees:
 
-- SIGTERM and SIGINT: no new connections; requests that run may end within ``timeouts.graceful``; then they are interrupted,
-  interpreters are closed, atexit functions run, and the process ends with status 0, ``timeouts.interrupt`` later at the
-  latest, whatever the applications do.
+- SIGTERM and SIGINT: no new connections; requests that run may end within ``timeouts.graceful``; then they are
+  interrupted, interpreters are closed, atexit functions run, and the process ends with status 0,
+  ``timeouts.interrupt`` later at the latest, whatever the applications do.
 - A second signal ends the process at once.
 - The process always ends by ``os._exit``: threads that are stuck inside interpreters would hang any other end.
 
@@ -23,7 +23,7 @@ import socket
 import stat
 import sys
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import hypercorn.asyncio
 from hypercorn.config import Config, Sockets
@@ -69,7 +69,7 @@ def serve(configuration: Configuration) -> None:
         application.stop()
     except OSError as error:
         _log.critical("cannot serve: %s", error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, the process ends with it, and says so
         _log.critical("the server has failed", exc_info=True)
     finally:
         for path in unix_paths:
@@ -91,11 +91,12 @@ async def _serve(application: ApplicationGroups, configuration: Configuration, c
     try:
         application.start()
         _say_what_is_served(configuration, application)
-        await hypercorn.asyncio.serve(application, config, shutdown_trigger=told.wait)
-    except LifespanFailureError as error:
+        # hypercorn's types are its own: for asgiref's, an extension key or an optional one makes another callable.
+        await hypercorn.asyncio.serve(cast(Any, application), config, shutdown_trigger=told.wait)
+    except LifespanFailureError:
         if not isinstance(application.failure, StartFailed):
             raise
-        _log.critical("%s", application.failure or error)
+        _log.critical("%s", application.failure)
         return 3
     return 0
 
@@ -103,7 +104,7 @@ async def _serve(application: ApplicationGroups, configuration: Configuration, c
 def _own_signals(stop: Any, configuration: Configuration) -> None:
     """``stop`` for the first signal; the watchdog for the deadline and the second one."""
     reading, writing = socket.socketpair()
-    writing.setblocking(False)
+    writing.setblocking(False)  # noqa: FBT003 - the standard library's signature
     timeouts = configuration.timeouts
     run_apart(
         _WATCH,
@@ -119,7 +120,8 @@ def _own_signals(stop: Any, configuration: Configuration) -> None:
 def _end(status: int) -> None:
     """Run the main interpreter's atexit functions and end. The watchdog bounds them once a signal has come."""
     try:
-        atexit._run_exitfuncs()  # os._exit runs none, and GLOBAL's applications may have registered some
+        # os._exit runs none, and GLOBAL's applications may have registered some.
+        atexit._run_exitfuncs()  # noqa: SLF001
     finally:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
@@ -155,7 +157,7 @@ def _hypercorn_config(configuration: Configuration, unix_paths: list[str]) -> _B
     sockets: list[socket.socket] = []
     for bind in config.bind:
         try:
-            sockets += config._create_sockets([bind])
+            sockets += config._create_sockets([bind])  # noqa: SLF001 - the public way stops at the first one's traceback
         except OSError as error:
             raise OSError(f"{bind}: {error.strerror or error}") from error
         if bind.startswith("unix:"):

@@ -1,7 +1,7 @@
 """Starts real servers in processes of their own, and ends them again.
 
-A server listens on a port that the kernel chose, and says it in its log; nothing here sleeps: each wait ends with what it
-waits for, or fails with the server's whole log after a bounded time.
+A server listens on a port that the kernel chose, and says it in its log; nothing here sleeps: each wait ends with
+what it waits for, or fails with the server's whole log after a bounded time.
 """
 
 import contextlib
@@ -141,11 +141,9 @@ def serving(
         arguments, variables = list(config), {}
     log_file = Path(os.environ.get("TMPDIR", "/tmp")) / f"asyncgroups-test-{os.getpid()}-{time.monotonic_ns()}.log"
     environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS")},
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)]),
-        "PYTHONUNBUFFERED": "1",
-        **variables,
-        **(environ or {}),
+        **{name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE",
+        "PYTHONWARNINGS")}, "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)]), "PYTHONUNBUFFERED": "1",
+        **variables, **(environ or {}),
     }
     with log_file.open("wb") as log:
         process = subprocess.Popen(

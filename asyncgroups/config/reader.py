@@ -87,7 +87,7 @@ def _build(
 
 
 def _overruled(mapping: Mapping[str, object], keys: frozenset[str]) -> dict[str, object]:
-    """The mapping without ``keys`` in its virtual hosts and mounts: the command line beats the more specific ones too."""
+    """The mapping without ``keys`` in its virtual hosts and mounts: the command line beats those too."""
     table = dict(mapping)
     for array in ARRAYS:
         sections = table.get(array)

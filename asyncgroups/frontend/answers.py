@@ -25,9 +25,9 @@ async def answer(
 ) -> None:
     """Answer with the status of ``error``.
 
-    ``receive`` is given where the request's body has not been read to its end: servers close such a connection after the
-    response, and a client that is still sending may lose the response with it (RFC 9112 section 9.6). So the rest is read
-    and dropped, within bounds, before the response ends.
+    ``receive`` is given where the request's body has not been read to its end: servers close such a connection after
+    the response, and a client that is still sending may lose the response with it (RFC 9112 section 9.6). So the rest
+    is read and dropped, within bounds, before the response ends.
     """
     body = f"{error.status} {HTTPStatus(error.status).phrase}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]

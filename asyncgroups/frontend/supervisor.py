@@ -226,7 +226,7 @@ class Supervisor:
 
         ``atexit`` would be too late: it runs after all threads have been joined, the interpreters' own among them.
         """
-        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]
+        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
         register(self._net)
 
     def _net(self) -> None:

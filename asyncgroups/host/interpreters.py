@@ -140,7 +140,7 @@ class GroupInterpreter:
         self._say(messages.numbers(messages.INTERRUPT, worker, exchange))
 
     def stop(self, seconds: float) -> None:
-        """Let it wait for its workers, at most ``seconds``, run its atexit functions and end. Later calls do nothing."""
+        """Let it wait for its workers, at most ``seconds``, run its atexit functions and end. Then: nothing."""
         with self._lock:
             if self.state not in (State.STARTING, State.RUNNING):
                 return
@@ -248,7 +248,7 @@ class GroupInterpreter:
         with self._lock:
             self.channel.close()
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str) -> None:  # noqa: ARG002 - the listener's signature
         """See ``reaper.Listener``."""
         with self._lock:
             self.channel.close()

@@ -1,4 +1,6 @@
-"""What becomes of a worker whose exchange has lost its task: it is freed as soon as it is done. Standard library, ``wire``.
+"""What becomes of a worker whose exchange has lost its task: it is freed as soon as it is done.
+
+Standard library, ``wire``.
 
 The client has left, the task was cancelled, time was up, or the answer was complete before close() had run. Guarantees:
 
@@ -43,7 +45,7 @@ class Orphan:
     def __repr__(self) -> str:
         return f"<Orphan of {self._worker!r}>"
 
-    def hear(self, kind: int, payload: bytes) -> bool:
+    def hear(self, kind: int, payload: bytes) -> bool:  # noqa: ARG002 - the listener's signature
         """Wait for DONE, and drop the rest: after an ABORT it is bounded by the credit that the worker has left."""
         if kind == messages.FILE:
             os.close(self.channel.descriptors.pop(0))

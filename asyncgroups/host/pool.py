@@ -5,9 +5,10 @@ Guarantees:
 - Every decision is synchronous and made under one lock, from whichever thread; nobody waits in here.
 - A worker is with the pool, with one exchange, or with the reaper; it comes back once, by ``release`` or by ``lose``.
 - A broken worker is never used again. There are never more than ``threads`` workers, and none before it is needed.
-- Requests wait in their order, at most ``backlog`` of them. A ticket is told once: of its worker, or of its error; one that
-  is withdrawn after it has been told gives its worker back.
-- A retired pool takes no request, and lets each worker go when it is free; after the last one its interpreter is stopped.
+- Requests wait in their order, at most ``backlog`` of them. A ticket is told once: of its worker, or of its error;
+  one that is withdrawn after it has been told gives its worker back.
+- A retired pool takes no request, and lets each worker go when it is free; after the last one its interpreter is
+  stopped.
 """
 
 import enum
@@ -173,7 +174,7 @@ class Pool:
         self._stop_if_empty()
 
     def retire(self) -> None:
-        """Take no more requests; those that wait already are served. The interpreter is stopped when the last is done."""
+        """Take no more requests; those that wait already are served. The interpreter stops after the last."""
         with self._lock:
             self.state = State.RETIRED
             idle, self._idle = self._idle, []

@@ -100,7 +100,7 @@ class Reaper:
             self._jobs.append(job)
             if self._wake is None:
                 reading, self._wake = socket.socketpair()
-                self._wake.setblocking(False)
+                self._wake.setblocking(False)  # noqa: FBT003 - the standard library's signature
                 self._selector = selectors.DefaultSelector()
                 self._selector.register(reading, selectors.EVENT_READ, None)
                 threading.Thread(target=self._run, args=(reading,), name="asyncgroups-reaper", daemon=True).start()

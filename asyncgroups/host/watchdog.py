@@ -1,8 +1,9 @@
 """Ends the process when nobody else can. Standard library; runs in an interpreter of its own.
 
-An application in GLOBAL that holds the main interpreter's GIL, in a regular expression or an extension module, keeps every
-thread of the main interpreter from running: signal handlers and timers among them. The C part of signal handling still
-writes to the wake-up descriptor (``signal.set_wakeup_fd``), and an interpreter with its own GIL still reads it. Guarantees:
+An application in GLOBAL that holds the main interpreter's GIL, in a regular expression or an extension module, keeps
+every thread of the main interpreter from running: signal handlers and timers among them. The C part of signal
+handling still writes to the wake-up descriptor (``signal.set_wakeup_fd``), and an interpreter with its own GIL still
+reads it. Guarantees:
 
 - ``seconds`` after the first of ``signals`` the process ends with status 0, whatever the main interpreter does.
 - With the second one it ends at once.

@@ -1,10 +1,12 @@
-"""A channel: frames over one end of a socket pair. Standard library only (``_socket``: ``socket`` costs an interpreter 48 ms).
+"""A channel: frames over one end of a socket pair.
+
+Standard library only: ``_socket``, because ``socket`` costs an interpreter 48 ms.
 
 Guarantees:
 
 - An end is a file descriptor with one owner, who closes it; the other side's end is never touched.
-- A worker waits in ``receive`` only. It sends no more than it has credit for, and a window fits into the socket's buffer,
-  so that its ``send`` does not block; should it, ``shut`` on the other side wakes it.
+- A worker waits in ``receive`` only. It sends no more than it has credit for, and a window fits into the socket's
+  buffer, so that its ``send`` does not block; should it, ``shut`` on the other side wakes it.
 - ``shut`` may be called from any thread, at any time, any number of times: both sides then see ChannelClosed.
 - What the other side says is checked: a frame beyond LARGEST_FRAME is a ProtocolError.
 """

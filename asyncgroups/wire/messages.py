@@ -1,8 +1,8 @@
 """The whole vocabulary of what crosses between the front end and a worker. Standard library only; no I/O.
 
 A frame is a type byte, a length (four bytes, big-endian) and a payload. A head is a list of bytes joined by NUL, which
-neither a header (RFC 9110 section 5.5) nor a raw, still percent-encoded path can hold. A body is raw bytes. No pickle and
-no marshal: the other side may run as another user, so that each message is checked where it is read.
+neither a header (RFC 9110 section 5.5) nor a raw, still percent-encoded path can hold. A body is raw bytes. No pickle
+and no marshal: the other side may run as another user, so that each message is checked where it is read.
 
 On a worker's channel, front end to worker::
 

@@ -50,8 +50,9 @@ class EnvironBuilder:
             "mod_wsgi.process_group": process_group,
             "mod_wsgi.application_group": application_group,
         }
-        # None: dropped. `a_b` and `a-b` would be one variable, so that a client could speak in a proxy's name; HTTP_PROXY
-        # is a variable that programs obey (CVE-2016-5385). A field name may be up to 64 KiB: the cache is bounded.
+        # None: dropped. `a_b` and `a-b` would be one variable, so that a client could speak in a proxy's name;
+        # HTTP_PROXY is a variable that programs obey (CVE-2016-5385). A field name may be up to 64 KiB: the cache is
+        # bounded.
         self._names: dict[bytes, str | None] = {b"content-type": "CONTENT_TYPE", b"proxy": None}
 
     def build(self, request: Request, stream: Input) -> dict[str, object]:

@@ -20,7 +20,7 @@ def isolate(environ: Iterable[tuple[bytes, bytes]]) -> None:
     table.clear()
     table.update(environ)
 
-    def putenv(name: str | bytes, value: str | bytes, /) -> None:
+    def putenv(name: StrOrBytesPath, value: StrOrBytesPath, /) -> None:
         table[os.fsencode(name)] = os.fsencode(value)
 
     # _Environ calls putenv and unsetenv as it finds them in the module, then changes the table itself.
@@ -37,7 +37,7 @@ def isolate(environ: Iterable[tuple[bytes, bytes]]) -> None:
         return fork_exec(*arguments)  # type: ignore[arg-type]
 
     # subprocess and multiprocessing take it from here when they are first imported.
-    _posixsubprocess.fork_exec = fork_exec_here  # type: ignore[assignment]
+    _posixsubprocess.fork_exec = fork_exec_here
     if "subprocess" in sys.modules:
         sys.modules["subprocess"]._fork_exec = fork_exec_here  # type: ignore[attr-defined]
 
@@ -63,7 +63,7 @@ def _spawn_here(spawn: Callable[..., int]) -> Callable[..., int]:
     return posix_spawn
 
 
-def _system(command: str) -> int:
+def _system(command: StrOrBytesPath) -> int:
     """``os.system`` through a shell that gets this interpreter's environment; returns a wait status, as that does."""
     import subprocess  # noqa: PLC0415 - costs an interpreter that does not need it 10 ms
 
@@ -74,3 +74,6 @@ def _system(command: str) -> int:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from os import PathLike
+
+    type StrOrBytesPath = str | bytes | PathLike[str] | PathLike[bytes]

@@ -2,8 +2,8 @@
 
 Standard library and ``wire``. Guarantees:
 
-- The worker waits in ``Channel.receive`` only, for request body, for credit, or for the next request. What wakes it: the
-  message itself, an ABORT, or the end of the channel; each of the last two raises ClientDisconnected.
+- The worker waits in ``Channel.receive`` only, for request body, for credit, or for the next request. What wakes it:
+  the message itself, an ABORT, or the end of the channel; each of the last two raises ClientDisconnected.
 - It holds no more of a request body than a window; it sends no more of a response than it has credit for.
 - An ABORT is noticed at the latest with the next read or write of the application.
 """

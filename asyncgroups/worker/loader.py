@@ -72,19 +72,32 @@ def report(tell: Callable[[str, str], None]) -> None:
 
     A hook around the creation of modules, for files as well as for built-in modules.
     """
-    for loader in (machinery.ExtensionFileLoader, machinery.BuiltinImporter):
-        create = loader.create_module  # type: ignore[attr-defined]
+    of_files = machinery.ExtensionFileLoader.create_module
+    of_built_ins = machinery.BuiltinImporter.create_module
 
-        def create_module(*arguments: ModuleSpec, _create: Callable[..., ModuleType] = create) -> ModuleType:
-            try:
-                return _create(*arguments)
-            except ImportError as error:
-                if "subinterpreter" in str(error):
-                    tell(arguments[-1].name, str(error))
-                raise
+    def create_from_file(loader: machinery.ExtensionFileLoader, spec: ModuleSpec) -> ModuleType:
+        with _telling(tell, spec):
+            return of_files(loader, spec)
 
-        hook = staticmethod(create_module) if loader is machinery.BuiltinImporter else create_module
-        loader.create_module = hook  # type: ignore[attr-defined]
+    def create_built_in(spec: ModuleSpec) -> ModuleType | None:
+        with _telling(tell, spec):
+            return of_built_ins(spec)
+
+    machinery.ExtensionFileLoader.create_module = create_from_file  # type: ignore[method-assign, assignment]
+    machinery.BuiltinImporter.create_module = staticmethod(create_built_in)  # type: ignore[method-assign]
+
+
+class _telling:  # noqa: N801 - reads as a statement; contextlib would have to be imported in every interpreter
+    def __init__(self, tell: Callable[[str, str], None], spec: ModuleSpec) -> None:
+        self._tell = tell
+        self._spec = spec
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ImportError) and "subinterpreter" in str(error):
+            self._tell(self._spec.name, str(error))
 
 
 TYPE_CHECKING = False

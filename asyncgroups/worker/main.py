@@ -1,4 +1,6 @@
-"""The program of an interpreter: sets it up, starts workers, runs their exchanges. Standard library, ``wire``, ``worker``.
+"""The program of an interpreter: sets it up, starts workers, runs their exchanges.
+
+Standard library, ``wire``, ``worker``.
 
 The same code runs in the interpreter of a group and, for GLOBAL, in the main interpreter. Guarantees:
 
@@ -88,8 +90,8 @@ class _Interpreter:
         environment.isolate(environ)
         sys.argv = ["asyncgroups"]
         sys.stdin = io.StringIO()
-        sys.stdout = LineStream(self.journal, INFO, "<stdout>")  # type: ignore[assignment]
-        sys.stderr = LineStream(self.journal, ERROR, "<stderr>")  # type: ignore[assignment]
+        sys.stdout = LineStream(self.journal, INFO, "<stdout>")
+        sys.stderr = LineStream(self.journal, ERROR, "<stderr>")
         threading.excepthook = self._report_thread
         report(self._refuse)
 
@@ -132,7 +134,7 @@ class _Interpreter:
             target=_work,
             args=(self, descriptor, region),
             name=f"{self._name or 'GLOBAL'}-{number}",
-            daemon=not self._isolated,  # an isolated interpreter has none; in the main one the server decides when to end
+            daemon=not self._isolated,  # isolated interpreters have none; in the main one the server ends them
         )
         self._workers[number] = thread, region
         thread.start()

@@ -2,7 +2,8 @@
 
 Guarantees:
 
-- An interrupt names the exchange it is for; it is raised between ``enter`` and ``leave`` of that exchange, once, or never.
+- An interrupt names the exchange it is for; it is raised between ``enter`` and ``leave`` of that exchange, once, or
+  never.
 - ``leave`` returns with nothing pending: the worker loop itself is never hit.
 - What is stuck in C code is hit when it comes back to Python.
 
@@ -23,7 +24,8 @@ class Region:
         self._thread = threading.get_ident()
         self._current = 0
         self._aimed = False
-        # An RLock, because the interrupt may hit between the acquisition and the next line: leave() then lets go of all.
+        # An RLock, because the interrupt may hit between the acquisition and the next line: leave() then lets go of
+        # all.
         self._lock = threading.RLock()
 
     def enter(self, exchange: int) -> None:
@@ -46,7 +48,7 @@ class Region:
             return
 
     def interrupt(self, exchange: int) -> bool:
-        """Raise RequestInterrupted in the worker if it still runs ``exchange``; whether it did. By the control thread."""
+        """Raise RequestInterrupted in the worker if it runs ``exchange``; whether it did. By the control thread."""
         with self._lock:
             if self._current != exchange or self._aimed:
                 return False

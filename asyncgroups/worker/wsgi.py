@@ -100,7 +100,7 @@ class Response:
         return self.write
 
     def write(self, body: bytes) -> None:
-        """Send a piece of the body, and the head before it. Raises TypeError for what is not bytes, ClientDisconnected."""
+        """Send a piece of the body, and the head before it. Raises TypeError for no bytes, ClientDisconnected."""
         if not isinstance(body, bytes):
             raise TypeError(f"the body of a response is bytes, not {type(body).__name__} (PEP 3333)")
         if body:
@@ -210,11 +210,10 @@ def run(application: Callable[..., Iterable[bytes]], environ: dict[str, object],
             pieces = iter(result)
             for body in pieces:
                 response.write(body)
-                if response.state is WHOLE:
-                    # HEAD, or all of Content-Length is out. Asked on, so that a generator gets to what follows its last
-                    # yield, but not for ever: the first piece too many ends it.
-                    if any(pieces):
-                        break
+                # HEAD, or all of Content-Length is out. Asked on, so that a generator gets to what follows its last
+                # yield, but not for ever: the first piece too many ends it.
+                if response.state is WHOLE and any(pieces):
+                    break
             response.finish()
     except BaseException as error:
         response.fail(type(error).__name__)  # the client need not wait for close()

@@ -1,0 +1,283 @@
+"""A worker for the time of one exchange: how it is got, talked to and given back.
+
+Imports ``frontend``, ``host``, ``wire``.
+
+Guarantees, each wait with what wakes it and what bounds it:
+
+- For a worker: one that gets free, or the pool's refusal; ``timeouts.queue``; the client's leaving.
+- For the worker's next message: the message, or the end of its channel; ``timeouts.startup`` while the application
+  loads, ``timeouts.request`` afterwards.
+- A cancellation in either gives back what has been got. A lease ends once: with the pool if the worker has said DONE,
+  as a loss if its channel has ended or is not to be trusted, with the reaper until DONE otherwise.
+"""
+
+import enum
+import logging
+import time
+
+import anyio
+from asgiref.typing import ASGIReceiveCallable
+
+from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, Overloaded, ProtocolError, RequestTimedOut
+from asyncgroups.frontend import loops
+from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.host.pool import Pool, Worker
+from asyncgroups.wire import messages
+
+__all__ = ["ApplicationFailed", "Lease", "load", "take"]
+
+_log = logging.getLogger("asyncgroups")
+
+
+class ApplicationFailed(ApplicationGroupsError):
+    """Raised for the worker's FAILED: the log has the reason already."""
+
+
+class _Place:
+    """A place in the queue of a pool; see ``pool.Ticket``."""
+
+    __slots__ = ("exchange", "refusal", "wakeup", "worker")
+
+    def __init__(self, exchange: int) -> None:
+        self.exchange = exchange
+        self.worker: Worker | None = None
+        self.refusal: ApplicationGroupsError | None = None
+        self.wakeup: loops.Wakeup | None = None
+
+    def granted(self, worker: Worker) -> None:
+        self.worker = worker
+        if self.wakeup is not None:
+            self.wakeup.set()
+
+    def refused(self, error: ApplicationGroupsError) -> None:
+        self.refusal = error
+        if self.wakeup is not None:
+            self.wakeup.set()
+
+
+async def take(
+    supervisor: Supervisor, pool: Pool, exchange: int, *, client: ASGIReceiveCallable | None = None
+) -> Lease | None:
+    """A worker of ``pool`` for ``exchange``; None when the client left while its request waited.
+
+    ``client`` is where the leaving of the client would be seen; None where a request body is due there.
+    Raises Overloaded, ShuttingDown, InterpreterFailed, OSError.
+    """
+    place = _Place(exchange)
+    worker = pool.take(place)
+    if worker is None:
+        worker = await _wait(place, pool, supervisor.timeouts.queue, client)
+    return None if worker is None else Lease(supervisor, worker)
+
+
+async def _wait(place: _Place, pool: Pool, seconds: float, client: ASGIReceiveCallable | None) -> Worker | None:
+    place.wakeup = loops.wakeup()
+    left = False
+
+    async def watch(scope: anyio.CancelScope, receive: ASGIReceiveCallable) -> None:
+        nonlocal left
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            left = True
+            scope.cancel()
+
+    kept = False
+    try:
+        if place.worker is None and place.refusal is None:  # it may have been told before it could be woken
+            async with anyio.create_task_group() as tasks:
+                if client is not None:
+                    tasks.start_soon(watch, tasks.cancel_scope, client)
+                await place.wakeup.wait(seconds or None)
+                tasks.cancel_scope.cancel()
+        pool.withdraw(place)  # from here on nobody tells it anything any more
+        if left:
+            return None
+        if place.refusal is not None:
+            raise place.refusal
+        if place.worker is None:
+            raise Overloaded(f"no worker got free in {seconds:g} s (timeouts.queue)")
+        kept = True
+        return place.worker
+    finally:
+        pool.withdraw(place)
+        if place.worker is not None and not kept:
+            pool.release(place.worker)
+
+
+class State(enum.Enum):
+    """Of a lease."""
+
+    BUSY = "the worker runs the exchange"
+    DONE = "the worker has said DONE"
+    LOST = "the worker's channel is of no use any more"
+    ENDED = "the worker has been given back"
+
+
+_TRANSITIONS = {
+    (State.BUSY, State.DONE),
+    (State.BUSY, State.LOST),
+    (State.BUSY, State.ENDED),
+    (State.DONE, State.LOST),
+    (State.DONE, State.ENDED),
+    (State.LOST, State.ENDED),
+}
+
+
+class Lease:
+    """The front end's half of the conversation with a worker."""
+
+    __slots__ = ("_inlet", "_limit_at", "_supervisor", "_worker", "_writing", "state")
+
+    def __init__(self, supervisor: Supervisor, worker: Worker) -> None:
+        self.state = State.BUSY
+        self._supervisor = supervisor
+        self._worker = worker
+        self._inlet = loops.inlet(worker.channel)
+        self._writing: anyio.Lock | None = None
+        timeouts = supervisor.timeouts
+        self._limit_at: float | None = None
+        self._limit(timeouts.request if worker.ready else timeouts.startup)
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self._worker!r}: {self.state.value}>"
+
+    @property
+    def label(self) -> str:
+        """The application group's name, as logs show it."""
+        return self._worker.pool.interpreter.label
+
+    def _move(self, state: State) -> None:
+        if (self.state, state) not in _TRANSITIONS:
+            raise RuntimeError(f"a lease that is {self.state} cannot be {state}")
+        self.state = state
+
+    def _limit(self, seconds: float) -> None:
+        self._limit_at = time.monotonic() + seconds if seconds else None
+
+    # The conversation -------------------------------------------------------------------------------------------------
+
+    async def next(self, patience: float | None = None) -> tuple[int, bytes] | None:
+        """The worker's next message; None when ``patience``, seconds, is at its end.
+
+        Raises RequestTimedOut when the application's time is, ApplicationFailed, ChannelClosed, ProtocolError.
+        """
+        while True:
+            rest = None if self._limit_at is None else max(0.0, self._limit_at - time.monotonic())
+            is_limit = rest is not None and (patience is None or rest <= patience)
+            try:
+                frame = await self._inlet.next(rest if is_limit else patience)
+            except ChannelClosed, ProtocolError:
+                self._move(State.LOST)
+                raise
+            if frame is None:
+                if is_limit:
+                    self._limit_at = 0.0  # whoever takes the worker over interrupts it at once
+                    raise RequestTimedOut("the application took too long (timeouts.request, timeouts.startup)")
+                return None
+            kind = frame[0]
+            self._worker.ready = True
+            if kind == messages.LOADING:
+                self._limit(self._supervisor.timeouts.startup)
+            elif kind == messages.LOADED:
+                self._limit(self._supervisor.timeouts.request)
+            elif kind == messages.FAILED:
+                raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
+            else:
+                if kind == messages.DONE:
+                    self._move(State.DONE)
+                return frame
+
+    async def write(self, frame: bytes) -> None:
+        """Send ``frame``; two tasks may do so. Raises ChannelClosed. Nothing happens when the lease has ended."""
+        if self._writing is None:
+            if self.state is not State.BUSY:
+                return
+            sent = self._send(frame)
+            if sent == len(frame):
+                return
+            self._writing = anyio.Lock()
+        else:
+            sent = 0
+        # A socket buffer smaller than ours should be: the worker reads on.
+        async with self._writing:
+            while sent < len(frame) and self.state is State.BUSY:
+                await anyio.wait_writable(self._worker.channel.fileno())
+                sent += self._send(memoryview(frame)[sent:])
+
+    def _send(self, frame: bytes | memoryview) -> int:
+        try:
+            return self._worker.channel.send_nowait(frame)
+        except ChannelClosed:
+            self._move(State.LOST)
+            raise
+
+    def descriptor(self) -> int:
+        """The file descriptor that came with FILE, from here on the caller's. Raises ProtocolError if there is none."""
+        if not self._worker.channel.descriptors:
+            raise self.distrust("a file without its descriptor")
+        return self._worker.channel.descriptors.pop(0)
+
+    def distrust(self, reason: str) -> ProtocolError:
+        """The worker has said what it must not say: it gets no further exchange. The error to raise."""
+        self._move(State.LOST)
+        return ProtocolError(reason)
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def look_for_done(self) -> bool:
+        """Take DONE, the last message there can be, if it is there already; whether it was."""
+        if self.state is State.BUSY:
+            channel = self._worker.channel
+            try:
+                while (frame := channel.receive_nowait()) is not None:
+                    if frame[0] != messages.TAKEN:  # close() may still read from the request's body
+                        self._move(State.DONE if frame[0] == messages.DONE else State.LOST)
+                        break
+            except ChannelClosed, ProtocolError:
+                self._move(State.LOST)
+        return self.state is State.DONE
+
+    def end(self, abort: str | None = None) -> None:
+        """Give the worker back. Later calls do nothing.
+
+        ``abort`` tells the application why nobody waits for its response; None when all of it has been taken.
+        """
+        if self.state is State.ENDED:
+            return
+        if abort is None:
+            self.look_for_done()
+        state, worker = self.state, self._worker
+        self._move(State.ENDED)
+        self._inlet.close()
+        if state is State.DONE:
+            worker.pool.release(worker)
+        elif state is State.LOST:
+            worker.pool.lose(worker)
+        else:
+            if abort is not None:
+                worker.abort(abort)
+            limit = None if self._limit_at is None else max(0.0, self._limit_at - time.monotonic())
+            self._supervisor.adopt(worker, limit=limit)
+
+
+async def load(supervisor: Supervisor, pool: Pool, application: str) -> str | None:
+    """Load ``application``, ``module:attribute``, in the pool's interpreter; what went wrong, or None.
+
+    Waits for ``timeouts.startup`` at the most. The log has the traceback. Raises what ``take`` raises.
+    """
+    number = supervisor.number()
+    lease = await take(supervisor, pool, number)
+    assert lease is not None  # no client, that could have left
+    try:
+        await lease.write(messages.texts(messages.LOAD, str(number), application))
+        while lease.state is not State.DONE:
+            await lease.next()
+    except ApplicationFailed:
+        return "the log has the reason"
+    except RequestTimedOut:
+        return f"it did not load within {supervisor.timeouts.startup:g} s (timeouts.startup)"
+    except ApplicationGroupsError as error:
+        return str(error)
+    finally:
+        lease.end("nobody waits for it to load")
+    return None
