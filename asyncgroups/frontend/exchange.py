@@ -1,12 +1,12 @@
 """One exchange: the request's body in, the response out, credit, disconnect. Imports ``frontend`` and ``wire``.
 
 The usual request is one message to the worker and one back, without a second task. What takes longer than
-``_PATIENCE``, or has a body that is still arriving, gets a task that listens to the client.
+``PATIENCE``, or has a body that is still arriving, gets a task that listens to the client.
 
 Guarantees, next to those of ``lease``:
 
 - For the client to take the response waits only the server's ``send``, which ends with its reading or leaving.
-- The client's leaving ends every other wait, once ``_PATIENCE`` has passed.
+- The client's leaving ends every other wait, once ``PATIENCE`` has passed.
 - Neither side holds more than a window of the other's bytes.
 - However the exchange ends, cancellation included, its lease ends, and no task outlives it.
 - After each ``send`` of a stream there is a checkpoint: with a client that has left, the ``send`` of hypercorn and
@@ -27,7 +27,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
 from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
-from asyncgroups.frontend.lease import ApplicationFailed, Lease, State, take
+from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, Lease, State, take
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
@@ -35,9 +35,6 @@ from asyncgroups.wire import messages
 __all__ = ["Exchange"]
 
 _log = logging.getLogger("asyncgroups")
-
-_PATIENCE = 0.1
-"""Seconds after which a task listens to the client. A disconnect is to be noticed within a second."""
 
 _CREDIT_BACK = messages.WINDOW // 4
 _FILE_BLOCK = 256 * 1024
@@ -149,9 +146,9 @@ class Exchange:
 
     async def _hear_at_once(self, lease: Lease) -> bool:
         """Take a response that is there quickly; False when it takes longer."""
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         while self._response is not _Response.COMPLETE:
-            frame = await lease.next(_PATIENCE)
+            frame = await lease.next(PATIENCE)
             if frame is None:
                 return False
             await self._hear(lease, *frame)

@@ -12,7 +12,6 @@ Guarantees, each wait with what wakes it and what bounds it:
 """
 
 import enum
-import logging
 import time
 
 import anyio
@@ -24,9 +23,10 @@ from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 
-__all__ = ["ApplicationFailed", "Lease", "load", "take"]
+__all__ = ["PATIENCE", "ApplicationFailed", "Lease", "State", "load", "take"]
 
-_log = logging.getLogger("asyncgroups")
+PATIENCE = 0.1
+"""Seconds of a wait after which a task of its own listens to the client. Disconnects are to be noticed within a second."""
 
 
 class ApplicationFailed(ApplicationGroupsError):
@@ -72,26 +72,15 @@ async def take(
 
 async def _wait(place: _Place, pool: Pool, seconds: float, client: ASGIReceiveCallable | None) -> Worker | None:
     place.wakeup = loops.wakeup()
-    left = False
-
-    async def watch(scope: anyio.CancelScope, receive: ASGIReceiveCallable) -> None:
-        nonlocal left
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            left = True
-            scope.cancel()
-
     kept = False
     try:
-        if place.worker is None and place.refusal is None:  # it may have been told before it could be woken
-            async with anyio.create_task_group() as tasks:
-                if client is not None:
-                    tasks.start_soon(watch, tasks.cancel_scope, client)
-                await place.wakeup.wait(seconds or None)
-                tasks.cancel_scope.cancel()
+        told = place.worker is not None or place.refusal is not None  # before it could be woken
+        patience = min(PATIENCE, seconds) if seconds else PATIENCE
+        if not told and not await place.wakeup.wait(patience):
+            rest = seconds - patience if seconds else None
+            if await _leaves(client, place.wakeup, rest):
+                return None
         pool.withdraw(place)  # from here on nobody tells it anything any more
-        if left:
-            return None
         if place.refusal is not None:
             raise place.refusal
         if place.worker is None:
@@ -102,6 +91,25 @@ async def _wait(place: _Place, pool: Pool, seconds: float, client: ASGIReceiveCa
         pool.withdraw(place)
         if place.worker is not None and not kept:
             pool.release(place.worker)
+
+
+async def _leaves(client: ASGIReceiveCallable | None, wakeup: loops.Wakeup, seconds: float | None) -> bool:
+    """Wait on, and listen to the client meanwhile; whether it left."""
+    left = False
+
+    async def watch(receive: ASGIReceiveCallable) -> None:
+        nonlocal left
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            left = True
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        if client is not None:
+            tasks.start_soon(watch, client)
+        await wakeup.wait(seconds)
+        tasks.cancel_scope.cancel()
+    return left
 
 
 class State(enum.Enum):

@@ -10,6 +10,7 @@ A kept ``add_reader`` costs 9-15 microseconds per wait where ``anyio.wait_readab
 """
 
 import asyncio
+import threading
 from typing import Protocol
 
 import anyio
@@ -38,7 +39,7 @@ class Wakeup(Protocol):
         """End the wait. From any thread, any number of times."""
 
     async def wait(self, timeout: float | None) -> bool:
-        """Wait; False when ``timeout``, seconds, has passed. By the task."""
+        """Wait; False when ``timeout``, seconds, has passed. By the task; may be repeated."""
 
 
 def inlet(channel: Channel) -> Inlet:
@@ -122,25 +123,40 @@ class _PlainInlet:
 
 
 class _AsyncioWakeup:
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("_is_set", "_loop", "_thread", "_waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[bool] = self._loop.create_future()
+        self._thread = threading.get_ident()
+        self._is_set = False
+        self._waiter: asyncio.Future[bool] | None = None
 
     def set(self) -> None:
+        self._is_set = True
+        if threading.get_ident() == self._thread:
+            self._wake()  # as a rule another request of this loop has freed the worker: no need to write to the loop
+            return
         try:
-            self._loop.call_soon_threadsafe(_settle, self._future, True)
+            self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
             pass  # the loop has been closed, and its tasks with it
 
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            _settle(self._waiter, True)
+
     async def wait(self, timeout: float | None) -> bool:
-        timer = self._loop.call_later(timeout, _settle, self._future, False) if timeout is not None else None
+        if self._is_set:
+            return True
+        waiter = self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(timeout, _settle, waiter, False) if timeout is not None else None
         try:
-            return await self._future
+            await waiter
         finally:
+            self._waiter = None
             if timer is not None:
                 timer.cancel()
+        return self._is_set
 
 
 class _TrioWakeup:

@@ -194,7 +194,7 @@ class Supervisor:
             pool.retire()
             interpreter.stop(self._end_at - _MARGIN - time.monotonic())
         for interpreter in alive:
-            interpreter.join(self._end_at - time.monotonic())
+            interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())  # the rest is for atexit functions in GLOBAL
         with self._lock:
             left = [one.label for one in self._alive if one.bootstrap.environ is not None]
             first = not self._stopped

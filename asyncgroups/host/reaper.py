@@ -104,7 +104,7 @@ class Reaper:
                 self._selector = selectors.DefaultSelector()
                 self._selector.register(reading, selectors.EVENT_READ, None)
                 threading.Thread(target=self._run, args=(reading,), name="asyncgroups-reaper", daemon=True).start()
-            elif len(self._jobs) == 1:  # the first job since the thread last looked: it may be waiting
+            if len(self._jobs) == 1:  # the first job since the thread last looked: it may be waiting
                 self._wake.send(b"\0")
 
     def _run(self, reading: socket.socket) -> None:

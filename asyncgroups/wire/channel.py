@@ -13,6 +13,7 @@ Guarantees:
 
 import _socket
 import os
+import select
 import sys
 
 from asyncgroups.errors import ChannelClosed, ProtocolError
@@ -20,7 +21,9 @@ from asyncgroups.wire import messages
 
 __all__ = ["Channel", "Frames", "pair"]
 
-_READ = 256 * 1024
+# A read costs the allocation of what it may return: 18 microseconds for 256 KiB, next to nothing for these.
+_READ = 16 * 1024
+_READ_ON = messages.LARGEST_CHUNK + 1024
 _ANCILLARY = _socket.CMSG_SPACE(4)
 _BUFFER = 512 * 1024
 _CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
@@ -65,14 +68,21 @@ class Frames:
 class Channel:
     """One end: blocking for a worker, non-blocking for the front end."""
 
-    __slots__ = ("_frames", "_socket", "descriptors")
+    __slots__ = ("_frames", "_poll", "_read_size", "_socket", "descriptors", "torn")
 
     def __init__(self, descriptor: int, *, blocking: bool) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
         self._socket.setblocking(blocking)
+        # A thread that waits in recv() is woken as well whenever the other side has read something (unix_write_space in
+        # Linux), which costs both sides 15 microseconds per request; one that waits in poll() for input is not.
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
         self._frames = Frames()
+        self._read_size = _READ
         self.descriptors: list[int] = []
         """File descriptors that have come, in their order; whoever takes one off the list closes it."""
+        self.torn = False
+        """Whether an interrupt has hit a read: what that had taken is lost, and with it where the messages begin."""
 
     def __repr__(self) -> str:
         return f"<Channel fd {self.fileno()}>"
@@ -89,6 +99,7 @@ class Channel:
         What wakes the wait: a frame, or the end of the other side. Raises ChannelClosed, ProtocolError.
         """
         while (frame := self._frames.next()) is None:
+            self._poll.poll()
             self.read()
         return frame
 
@@ -132,11 +143,16 @@ class Channel:
 
     def read(self, flags: int = 0) -> bool:
         """Take what is there, for ``frame``; False where there was nothing. Raises ChannelClosed, ProtocolError."""
+        if self.torn:
+            raise ChannelClosed("an interrupt has torn a message")
+        self.torn = True  # until what has come is kept
         try:
-            received, ancillary, _, _ = self._socket.recvmsg(_READ, _ANCILLARY, _CLOEXEC | flags)
+            received, ancillary, _, _ = self._socket.recvmsg(self._read_size, _ANCILLARY, _CLOEXEC | flags)
         except BlockingIOError:
+            self.torn = False
             return False
         except OSError as error:
+            self.torn = False
             raise ChannelClosed(str(error)) from None
         for level, kind, rights in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -144,9 +160,12 @@ class Channel:
                     int.from_bytes(rights[at : at + 4], sys.byteorder, signed=True)
                     for at in range(0, len(rights) - 3, 4)
                 )
+        if received:
+            self._read_size = _READ_ON if len(received) >= _READ else _READ
+            self._frames.feed(received)
+        self.torn = False
         if not received:
             raise ChannelClosed("the other side has closed the channel")
-        self._frames.feed(received)
         return True
 
     def send_nowait(self, frame: bytes | memoryview) -> int:

@@ -246,6 +246,8 @@ class Request:
 
     def __init__(self, fields: list[bytes], *, complete: bool, body: bytes) -> None:
         first_header = 2 + _FIXED + 2 * int(fields[1])
+        if not fields[0].isdigit() or not fields[1].isdigit() or first_header > len(fields):
+            raise ValueError("numbers that are none, or too large")
         self.exchange = int(fields[0])
         (
             self.application,

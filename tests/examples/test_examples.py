@@ -1,0 +1,86 @@
+"""The examples run as their comments say, and the README's configuration is one."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asyncgroups import config
+from asyncgroups.errors import ConfigurationError
+from tests.serving import ROOT, Server, serving
+
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="module", params=["serve", "uvicorn"])
+def two_groups(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with serving(EXAMPLES / "two-groups" / "asyncgroups.toml", kind=request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["serve", "uvicorn"])
+def django_and_flask(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with serving(EXAMPLES / "django-and-flask" / "asyncgroups.toml", kind=request.param) as server:
+        yield server
+
+
+def test_two_groups_show_their_interpreters(two_groups: Server) -> None:
+    """One group is one interpreter, another group another, GLOBAL the main one; the default is named after the path."""
+    answers = {path: two_groups.get(path).json() for path in ("/red", "/red/too", "/blue", "/global", "/other")}
+    interpreters = {path: answer["interpreter"] for path, answer in answers.items()}
+    assert interpreters["/red"] == interpreters["/red/too"]
+    assert len(set(interpreters.values())) == 4
+    assert interpreters["/global"] == 0
+    assert answers["/red/too"]["requests"] == answers["/red"]["requests"] + 1
+    assert {path: answer["application_group"] for path, answer in answers.items()} == {
+        "/red": "red",
+        "/red/too": "red",
+        "/blue": "blue",
+        "/global": "",
+        "/other": f"localhost:{two_groups.port}|",
+    }
+
+
+def test_django_and_flask_are_imported_in_their_own_groups_only(django_and_flask: Server) -> None:
+    """Each framework is there in its own interpreter and in no other, and so is the variable of its group."""
+    shop, notes, plain = (django_and_flask.get(path).json() for path in ("/shop/where", "/notes/where", "/"))
+    assert [shop["imported"], notes["imported"], plain["imported"]] == [["django"], ["flask"], []]
+    assert len({shop["interpreter"], notes["interpreter"], plain["interpreter"]}) == 3
+    assert plain["interpreter"] == 0
+    assert shop["settings"] == "shop.settings"
+    assert notes["settings"] is None
+
+
+def test_the_pages_of_both_frameworks_are_served(django_and_flask: Server) -> None:
+    """Django's and Flask's own pages come out below their mounts."""
+    assert django_and_flask.get("/shop/").status_code == 200
+    assert django_and_flask.get("/notes/").status_code == 200
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)
+def test_every_url_in_an_examples_comment_answers(example: Path) -> None:
+    """Every URL that the comment at the top of an example names is there."""
+    comment = re.match(r"(#.*\n)+", (example / "asyncgroups.toml").read_text())
+    assert comment is not None
+    paths = re.findall(r"http://127\.0\.0\.1:8000(/\S*)", comment[0])
+    assert paths
+    with serving(example / "asyncgroups.toml") as server:
+        assert {path: server.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
+
+
+def test_the_readmes_configuration_has_no_errors_but_missing_files(tmp_path: Path) -> None:
+    """What the README shows as a configuration is one, once the files that it names exist."""
+    block = re.search(r"^    # asyncgroups\.toml .*?(?=^\S)", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    file = tmp_path / "asyncgroups.toml"
+    file.write_text(re.sub(r"^    ", "", block[0], flags=re.MULTILINE))
+    with pytest.raises(ConfigurationError) as caught:
+        config.read(file)
+    assert [re.search(r"server\.pem|server\.key|lib\b", problem) is not None for problem in caught.value.problems] == [
+        True
+    ] * len(caught.value.problems)
+    for name in ("server.pem", "server.key"):
+        (tmp_path / name).touch()
+    (tmp_path / "lib").mkdir()
+    assert [mounted.mount.path for mounted in config.read(file).mounts()] == ["/shop", ""]
