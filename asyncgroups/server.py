@@ -63,8 +63,8 @@ def serve(configuration: Configuration) -> None:
     unix_paths: list[str] = []
     try:
         config = _hypercorn_config(configuration, unix_paths)
-        ports = [port for bind in config.bound.secure_sockets + config.bound.insecure_sockets if (port := _port(bind))]
-        application = ApplicationGroups(lambda: configuration, ports=sorted(set(ports)) or [None])
+        ports = [_port(bind) for bind in config.bound.secure_sockets + config.bound.insecure_sockets]
+        application = ApplicationGroups(lambda: configuration, ports=list(dict.fromkeys(ports)))
         status = asyncio.run(_serve(application, configuration, config))
         application.stop()
     except OSError as error:
@@ -234,14 +234,14 @@ def _say_what_is_served(configuration: Configuration, application: ApplicationGr
 
 
 def _raise_descriptor_limit(configuration: Configuration) -> None:
-    """Each group needs two descriptors, and two for each of its threads, next to the connections."""
+    """Each group needs two descriptors, and three for each of its threads, next to the connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or soft < hard:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20) if hard >= 0 else 1 << 20, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     threads = max((mount.settings.threads for _, mount, _ in configuration.mounts()), default=1)
-    needed = configuration.limits.groups * (2 + 2 * threads) + 2 * configuration.global_threads + 128
+    needed = configuration.limits.groups * (2 + 3 * threads) + 3 * configuration.global_threads + 128
     if soft != resource.RLIM_INFINITY and needed > soft:
         _log.warning(
             "limits.groups = %d with up to %d threads each may need %d file descriptors, and this process may have %d: "

@@ -27,7 +27,7 @@ async def answer(
 
     ``receive`` is given where the request's body has not been read to its end: servers close such a connection after
     the response, and a client that is still sending may lose the response with it (RFC 9112 section 9.6). So the rest
-    is read and dropped, within bounds, before the response ends.
+    is read and dropped, within bounds, before the response ends. A client that has left is no error.
     """
     body = f"{error.status} {HTTPStatus(error.status).phrase}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
@@ -35,12 +35,15 @@ async def answer(
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if method == "HEAD":
         body = b""
-    await send({"type": "http.response.start", "status": error.status, "headers": headers, "trailers": False})
-    if receive is not None:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        await _drain(receive)
-        body = b""
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    try:
+        await send({"type": "http.response.start", "status": error.status, "headers": headers, "trailers": False})
+        if receive is not None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await _drain(receive)
+            body = b""
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+    except OSError:
+        pass  # ASGI specification, "Disconnected Client": nobody is there to answer
 
 
 async def _drain(receive: ASGIReceiveCallable) -> None:

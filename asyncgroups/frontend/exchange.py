@@ -196,7 +196,7 @@ class Exchange:
                     self._gone = True
                     break
                 if self._uploaded:
-                    continue
+                    return  # middleware that repeats itself: no disconnect will come from there, and no end of this
                 body = event.get("body", b"")
                 if lease.state is State.ENDED:  # the response is complete, nobody reads the rest
                     dropped += len(body)
@@ -323,11 +323,8 @@ class Exchange:
             _log.log(level, "[%s #%d] %d: %s", label, self._number, error.status, error)
         if started:
             return  # without the final message every server cuts the connection
-        try:
-            receive = None if self._uploaded else self._receive
-            await answer(self._send_event, error, method=self._method, receive=receive)
-        except OSError:
-            pass  # the client has left: nobody is there to answer
+        receive = None if self._uploaded else self._receive
+        await answer(self._send_event, error, method=self._method, receive=receive)
 
 
 class _Before:

@@ -26,7 +26,7 @@ from asyncgroups.wire import messages
 __all__ = ["PATIENCE", "ApplicationFailed", "Lease", "State", "load", "take"]
 
 PATIENCE = 0.1
-"""Seconds of a wait after which a task of its own listens to the client. Disconnects are to be noticed within a second."""
+"""Seconds of a wait after which a task of its own listens to the client: it is to be missed within a second."""
 
 
 class ApplicationFailed(ApplicationGroupsError):
@@ -140,7 +140,7 @@ class Lease:
         self.state = State.BUSY
         self._supervisor = supervisor
         self._worker = worker
-        self._inlet = loops.inlet(worker.channel)
+        self._inlet = loops.inlet(worker)
         self._writing: anyio.Lock | None = None
         timeouts = supervisor.timeouts
         self._limit_at: float | None = None
@@ -256,7 +256,7 @@ class Lease:
             self.look_for_done()
         state, worker = self.state, self._worker
         self._move(State.ENDED)
-        self._inlet.close()
+        self._inlet.close(keep=state is State.DONE)
         if state is State.DONE:
             worker.pool.release(worker)
         elif state is State.LOST:

@@ -194,7 +194,8 @@ class Supervisor:
             pool.retire()
             interpreter.stop(self._end_at - _MARGIN - time.monotonic())
         for interpreter in alive:
-            interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())  # the rest is for atexit functions in GLOBAL
+            # What is left then is for the atexit functions in GLOBAL.
+            interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
         with self._lock:
             left = [one.label for one in self._alive if one.bootstrap.environ is not None]
             first = not self._stopped

@@ -140,9 +140,9 @@ class GroupInterpreter:
         self._say(messages.numbers(messages.INTERRUPT, worker, exchange))
 
     def stop(self, seconds: float) -> None:
-        """Let it wait for its workers, at most ``seconds``, run its atexit functions and end. Then: nothing."""
+        """Let it wait for its workers, at most ``seconds``, run its atexit functions and end. The earliest holds."""
         with self._lock:
-            if self.state not in (State.STARTING, State.RUNNING):
+            if self.state not in (State.STARTING, State.RUNNING, State.STOPPING):
                 return
             self.state = State.STOPPING
         self._say(messages.numbers(messages.STOP, round(max(0.0, seconds) * 1000)))

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 
+from asyncgroups.errors import ProtocolError
 from asyncgroups.host.pool import Worker
 from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
@@ -48,6 +49,8 @@ class Orphan:
     def hear(self, kind: int, payload: bytes) -> bool:  # noqa: ARG002 - the listener's signature
         """Wait for DONE, and drop the rest: after an ABORT it is bounded by the credit that the worker has left."""
         if kind == messages.FILE:
+            if not self.channel.descriptors:
+                raise ProtocolError("a file without its descriptor")
             os.close(self.channel.descriptors.pop(0))
         return kind != messages.DONE
 

@@ -36,7 +36,7 @@ class State(enum.Enum):
 class Worker:
     """A worker as the front end sees it: its channel, and what it is busy with."""
 
-    __slots__ = ("channel", "exchange", "number", "pool", "ready")
+    __slots__ = ("channel", "exchange", "inlet", "number", "pool", "ready")
 
     def __init__(self, pool: Pool, number: int, channel: Channel) -> None:
         self.pool = pool
@@ -46,6 +46,8 @@ class Worker:
         """The number of the exchange that it runs; 0 while it is idle."""
         self.ready = False
         """Whether it has ever said something: until then its interpreter may be starting."""
+        self.inlet: object = None
+        """What the front end keeps from one exchange to the next."""
 
     def __repr__(self) -> str:
         doing = f"busy with #{self.exchange}" if self.exchange else "idle"
@@ -152,6 +154,7 @@ class Pool:
             if self.state is State.OPEN:
                 self._idle.append(worker)
                 return
+            worker.channel.shut()
             worker.channel.close()
         self._stop_if_empty()
 
@@ -161,16 +164,19 @@ class Pool:
         with self._lock:
             worker.channel.close()
             self._busy.discard(worker)
-            if self._waiting:
+            while self._waiting:
                 ticket = self._waiting.popleft()
                 try:
                     replacement = self._new_worker()
                 except (ApplicationGroupsError, OSError) as error:
-                    ticket.refused(InterpreterFailed(str(error)))
+                    ticket.refused(
+                        InterpreterFailed(str(error))
+                    )  # and so are the others: nobody may be left to wait for
                 else:
                     replacement.exchange = ticket.exchange
                     self._busy.add(replacement)
                     ticket.granted(replacement)
+                    break
         self._stop_if_empty()
 
     def retire(self) -> None:

@@ -89,9 +89,9 @@ class Reaper:
     def end(self) -> None:
         """End the thread; later calls do nothing. Channels that it listened to belong to nobody then."""
         with self._lock:
-            if self._wake is not None and not self._ended:
+            ended, self._ended = self._ended, True  # before the thread wakes and looks
+            if self._wake is not None and not ended:
                 self._wake.send(b"\0")
-            self._ended = True
 
     def _post(self, job: Callable[[], None]) -> None:
         with self._lock:
@@ -108,9 +108,10 @@ class Reaper:
                 self._wake.send(b"\0")
 
     def _run(self, reading: socket.socket) -> None:
-        selector = self._selector
+        selector, wake = self._selector, self._wake
         assert selector is not None
-        with reading, selector:
+        assert wake is not None
+        with reading, wake, selector:
             while not self._ended:
                 for key, _ in selector.select(self._pause()):
                     if key.data is None:
@@ -150,7 +151,7 @@ class Reaper:
             if read:
                 listener.channel.read()
             while (frame := listener.channel.frame()) is not None:
-                if not listener.hear(*frame):
+                if not self._hear(listener, *frame):
                     self._forget(listener)
                     listener.finished()
                     return
@@ -159,6 +160,16 @@ class Reaper:
         if reason is not None:
             self._forget(listener)
             listener.lost(reason)
+
+    def _hear(self, listener: Listener, kind: int, payload: bytes) -> bool:
+        """What came with a message that a listener stumbles over, DONE perhaps, is for it all the same."""
+        try:
+            return listener.hear(kind, payload)
+        except ProtocolError:
+            raise
+        except Exception:
+            _log.exception("the reaper met an exception")
+            return True
 
     def _forget(self, listener: Listener) -> None:
         assert self._selector is not None

@@ -125,7 +125,8 @@ class EnvironBuilder:
         elif lowered == b"content-length":
             name = "CONTENT_LENGTH"
         else:
-            name = "HTTP_" + lowered.decode("latin-1").upper().replace("-", "_")
+            # bytes.upper() is that of ASCII: of a str, the byte \xdf would become "SS", and X-SSL could be forged.
+            name = "HTTP_" + lowered.upper().replace(b"-", b"_").decode("latin-1")
         if len(self._names) < _KNOWN_NAMES and len(field) < 64:
             self._names[field] = name
         return name

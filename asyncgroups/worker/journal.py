@@ -7,6 +7,7 @@ Guarantees:
 - A record arrives whole: writers hold a lock, and the front end reads the control channel at all times.
 - A writer waits for the front end to read, which bounds what a loop of ``print`` can put into memory.
 - When the front end has gone, records are dropped, and no exception reaches the application.
+- An interrupted writer leaves no lock behind.
 """
 
 import threading
@@ -28,17 +29,26 @@ class Journal:
 
     def __init__(self, control: Channel) -> None:
         self._control = control
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may print while its thread writes
         self.exchanges: dict[int, int] = {}
         """Thread identifier to the number of the exchange that the thread is busy with."""
 
     def tell(self, frame: bytes) -> None:
         """Send ``frame``, whole, or drop it when nobody listens any more."""
-        with self._lock:
-            try:
-                self._control.send(frame)
-            except ChannelClosed:
-                pass  # the server has gone, or has given this interpreter up: there is nobody left to tell
+        # No `with`: up to 3.14 an interrupt that hits at its beginning leaves the lock acquired.
+        try:
+            self._lock.acquire()
+            self._control.send(frame)
+        except ChannelClosed:
+            pass  # the server has gone, or has given this interpreter up: there is nobody left to tell
+        finally:
+            if self._lock._is_owned():  # type: ignore[attr-defined]
+                self._lock.release()
+
+    def let_go(self) -> None:
+        """After an interrupt, which may have hit right before a release: own nothing."""
+        while self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock.release()
 
     def record(self, level: int, text: str) -> None:
         """Log ``text`` with a level of the logging module, for the exchange that this thread is busy with."""

@@ -3,12 +3,13 @@
 Guarantees:
 
 - An application is imported once, however many workers ask for it at the same time; the others wait for that.
-- A failure is not remembered: the next request tries again.
+- A failure is not remembered: the next request tries again. An interrupted worker leaves no lock behind.
 - Each refusal is recorded where it happens, in the loader, because applications swallow, wrap or postpone the
   ImportError; once for each application and module.
 """
 
 import importlib
+import sys
 import threading
 from importlib import machinery
 
@@ -23,9 +24,8 @@ class Loader:
     """The applications of one interpreter."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._loaded: dict[str, Callable[..., Iterable[bytes]]] = {}
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks: dict[str, threading.RLock] = {}
 
     def get(self, application: str) -> Callable[..., Iterable[bytes]] | None:
         """The application ``module:attribute`` if it has been loaded."""
@@ -36,19 +36,30 @@ class Loader:
 
         SystemExit and the like count as failures; RequestInterrupted does as well, once it has done its work.
         """
-        with self._lock:
-            lock = self._locks.setdefault(application, threading.Lock())
-        with lock:
+        lock = self._locks.setdefault(application, threading.RLock())
+        # No `with`: up to 3.14 an interrupt that hits at its beginning leaves the lock acquired.
+        try:
+            lock.acquire()
             found = self._loaded.get(application)
             if found is None:
                 found = self._loaded[application] = _find(application)
+        finally:
+            if lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
         return found
+
+    def let_go(self) -> None:
+        """After an interrupt, which may have hit right before a release: own nothing."""
+        for lock in list(self._locks.values()):
+            while lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
 
 
 def _find(application: str) -> Callable[..., Iterable[bytes]]:
     module_name, _, attribute = application.partition(":")
+    known = module_name in sys.modules
     try:
-        found: object = importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise LoadingFailed(f"there is no module {error.name!r} on sys.path") from error
@@ -57,13 +68,26 @@ def _find(application: str) -> Callable[..., Iterable[bytes]]:
         raise LoadingFailed(f"importing {module_name!r} called sys.exit({error.code!r})") from error
     except BaseException as error:
         raise LoadingFailed(f"importing {module_name!r} failed") from error
+    try:
+        return _look_up(module, attribute)
+    except LoadingFailed:
+        if not known:
+            sys.modules.pop(module_name, None)  # as if its import had failed: the next try reads the file again
+        raise
+
+
+def _look_up(module: ModuleType, attribute: str) -> Callable[..., Iterable[bytes]]:
+    found: object = module
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
         except AttributeError as error:
-            raise LoadingFailed(f"the module {module_name!r} has no attribute {attribute!r}") from error
+            raise LoadingFailed(f"the module {module.__name__!r} has no attribute {attribute!r}") from error
+        except BaseException as error:  # PEP 562: an attribute may be made when it is asked for
+            raise LoadingFailed(f"looking up {attribute!r} in the module {module.__name__!r} failed") from error
     if not callable(found):
-        raise LoadingFailed(f"{application!r} is {type(found).__name__}, not a callable WSGI application")
+        kind = type(found).__name__
+        raise LoadingFailed(f"'{module.__name__}:{attribute}' is {kind}, not a callable WSGI application")
     return found
 
 

@@ -49,9 +49,7 @@ def run(
     journal = Journal(channel)
     interpreter = _Interpreter(journal, process_group, application_group, threads, isolated=environ is not None)
     try:
-        for folder in reversed(path):
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
+        sys.path[:] = [*path, *(folder for folder in sys.path if folder not in path)]
         if environ is not None:
             interpreter.isolate(environ)
         journal.tell(messages.frame(messages.READY))
@@ -79,6 +77,7 @@ class _Interpreter:
         self.running: dict[int, str] = {}
         """Thread identifier to the application that it loads or runs."""
         self._isolated = isolated
+        self._streams: tuple[LineStream, ...] = ()
         self._name = application_group
         self._workers: dict[int, tuple[threading.Thread, list[Region]]] = {}
         self._refused: set[tuple[str, str]] = set()
@@ -90,8 +89,9 @@ class _Interpreter:
         environment.isolate(environ)
         sys.argv = ["asyncgroups"]
         sys.stdin = io.StringIO()
-        sys.stdout = LineStream(self.journal, INFO, "<stdout>")
-        sys.stderr = LineStream(self.journal, ERROR, "<stderr>")
+        sys.stdout = stdout = LineStream(self.journal, INFO, "<stdout>")
+        sys.stderr = stderr = LineStream(self.journal, ERROR, "<stderr>")
+        self._streams = stdout, stderr
         threading.excepthook = self._report_thread
         report(self._refuse)
 
@@ -108,7 +108,7 @@ class _Interpreter:
                     self._start_worker(messages.parse_numbers(payload, 1)[0], control.descriptors.pop(0))
                 elif kind == messages.INTERRUPT:
                     self._interrupt(*messages.parse_numbers(payload, 2))
-                elif kind == messages.STOP and not stopping:
+                elif kind == messages.STOP:  # a second one comes when the server's own end is nearer
                     stopping = True
                     seconds = messages.parse_numbers(payload, 1)[0] / 1000
                     # A thread of its own waits for the workers: interrupts must get through meanwhile.
@@ -117,6 +117,12 @@ class _Interpreter:
             if not stopping:
                 raise
         return self._end()
+
+    def flush(self) -> None:
+        """Send what this thread has written without a newline."""
+        self.environs.flush()
+        for stream in self._streams:
+            stream.flush()
 
     def workers_left(self) -> int:
         """How many workers have not ended."""
@@ -247,16 +253,24 @@ class _Worker:
                 raise
             except BaseException as raised:
                 error = raised
-            self._region.leave()
+            if self._region.leave():
+                self._let_go()
         except RequestInterrupted as interrupted:
             self._region.leave()
+            self._let_go()
             error = interrupted
         return error
 
+    def _let_go(self) -> None:
+        self._journal.let_go()
+        self._interpreter.loader.let_go()
+
     def _finish(self, exchange: Exchange) -> None:
-        self._interpreter.environs.flush()
+        self._interpreter.flush()
         del self._journal.exchanges[self._thread]
         del self._interpreter.running[self._thread]
+        if self._channel.torn:  # not to be used again: no DONE, the pool loses this worker
+            raise ChannelClosed("an interrupt has torn a message")
         exchange.done()
 
     def _load(self, exchange: Exchange, application: str) -> Callable[..., Iterable[bytes]]:

@@ -32,20 +32,22 @@ class Region:
         """From here on ``exchange`` (a number that is never 0) may be interrupted. By the worker."""
         self._current = exchange
 
-    def leave(self) -> None:
-        """From here on nothing is. By the worker; also after RequestInterrupted has been caught."""
+    def leave(self) -> bool:
+        """From here on nothing is; whether it was. By the worker; also after RequestInterrupted has been caught."""
+        hit = False
         while True:
             try:
                 self._current = 0
                 self._lock.acquire()  # an interrupt that was being aimed has been aimed by now
                 if self._aimed:
+                    hit = True
                     _raise_in(self._thread, None)
                     self._aimed = False
                 while self._lock._is_owned():  # type: ignore[attr-defined]
                     self._lock.release()
             except RequestInterrupted:
                 continue  # there is only one
-            return
+            return hit
 
     def interrupt(self, exchange: int) -> bool:
         """Raise RequestInterrupted in the worker if it runs ``exchange``; whether it did. By the control thread."""

@@ -54,12 +54,12 @@ _HOP_BY_HOP = frozenset(
 class Response:
     """The response of one exchange, in one of the states above."""
 
-    __slots__ = ("_exchange", "_head", "_no_body", "_rest", "iterable", "state")
+    __slots__ = ("_exchange", "_head", "_is_head", "_no_body", "_rest", "iterable", "state")
 
     def __init__(self, exchange: Exchange, method: bytes) -> None:
         self.state = WAITING
         self._exchange = exchange
-        self._no_body = method == b"HEAD"
+        self._is_head = self._no_body = method == b"HEAD"
         self._head = b""
         self._rest: int | None = None
         self.iterable: object = None
@@ -92,9 +92,7 @@ class Response:
             raise RuntimeError("start_response() was called a second time without exc_info (PEP 3333)")
         code = _status(status)
         self._head, length = _head(code, headers)
-        # RFC 9110 sections 6.4.1, 15.3.5, 15.4.5
-        bodiless = code == b"204" or code == b"304"
-        self._no_body = self._no_body or bodiless
+        self._no_body = self._is_head or code == b"204" or code == b"304"  # RFC 9110 sections 6.4.1, 15.3.5, 15.4.5
         self._rest = length
         self._move(READY)
         return self.write
@@ -268,6 +266,8 @@ def _head(code: bytes, headers: list[tuple[str, str]]) -> tuple[bytes, int | Non
             if not stripped.isdigit() or (length is not None and length != int(stripped)):
                 raise ValueError(f"{value[:80]!r} is no Content-Length")
             length, raw_value = int(stripped), stripped
+            if code == b"204" or code == b"304":
+                continue  # RFC 9110 section 8.6 forbids it with 204; with 304 uvicorn would wait for the body
         fields += (raw_name, raw_value.strip(b" \t"))
     head = b"\0".join(fields)
     if len(head) > messages.HEAD_LIMIT:
