@@ -2,8 +2,11 @@
 
 Imports ``frontend``, ``config``, ``selection``.
 
-Importing it starts nothing and reads nothing: the configuration is read when the server says lifespan.startup, or,
-where nobody does, with the first request.
+Guarantees:
+
+- Importing it starts nothing and reads nothing: the configuration is read when the server says lifespan.startup, or,
+  where nobody does, with the first request.
+- It is started once, whichever thread or event loop asks first.
 
     ASYNCGROUPS_CONFIG=asyncgroups.toml uvicorn asyncgroups.asgi:application
 """

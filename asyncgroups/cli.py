@@ -1,4 +1,4 @@
-"""The commands; the only module that reads argv or prints. Imports ``server`` and ``config`` when a command needs it."""
+"""The commands; the only module that reads argv or prints. Imports ``server`` and ``config`` when one needs them."""
 
 import re
 import sys

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -26,14 +26,16 @@ ROOT = Path(__file__).parent.parent
 KINDS = ("serve", "uvicorn")
 """The servers that the whole suite runs under."""
 
-_RUNNING = re.compile(r"(?:[Rr]unning|Listening|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)")
+_RUNNING = re.compile(
+    r"(?:[Rr]unning|Listening|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)"
+)
 _PATIENCE = 30.0
 
 
-def until(true: "object", seconds: float = _PATIENCE, *, what: str = "it") -> object:
+def until(true: Callable[[], object], seconds: float = _PATIENCE, *, what: str = "it") -> object:
     """Call ``true`` until it returns something true; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
-    while not (found := true()):  # type: ignore[operator]
+    while not (found := true()):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true in {seconds} s")
         time.sleep(0.01)  # the pace of asking, not a guess of how long it takes
@@ -43,7 +45,7 @@ def until(true: "object", seconds: float = _PATIENCE, *, what: str = "it") -> ob
 class Server:
     """A running server."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log_file: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log_file: Path) -> None:
         self.process = process
         self._log_file = log_file
         self.port = 0
@@ -55,7 +57,7 @@ class Server:
     def log(self) -> str:
         return self._log_file.read_text(errors="replace")
 
-    def wait_for_log(self, pattern: str, seconds: float = _PATIENCE) -> "re.Match[str]":
+    def wait_for_log(self, pattern: str, seconds: float = _PATIENCE) -> re.Match[str]:
         """The first match of ``pattern`` in the log, once it is there."""
         return until(lambda: re.search(pattern, self.log()), seconds, what=f"{pattern!r} in the log")  # type: ignore[return-value]
 
@@ -141,9 +143,15 @@ def serving(
         arguments, variables = list(config), {}
     log_file = Path(os.environ.get("TMPDIR", "/tmp")) / f"asyncgroups-test-{os.getpid()}-{time.monotonic_ns()}.log"
     environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE",
-        "PYTHONWARNINGS")}, "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)]), "PYTHONUNBUFFERED": "1",
-        **variables, **(environ or {}),
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS")
+        },
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)]),
+        "PYTHONUNBUFFERED": "1",
+        **variables,
+        **(environ or {}),
     }
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -165,7 +173,7 @@ def serving(
 
 
 def _port(server: Server) -> int:
-    def running() -> "re.Match[str] | None":
+    def running() -> re.Match[str] | None:
         if server.process.poll() is not None:
             raise AssertionError(f"the server ended with status {server.process.returncode}:\n{server.log()}")
         return _RUNNING.search(server.log())

@@ -20,7 +20,7 @@ from asyncgroups.selection.hosts import VirtualHost, split_server_name
 from asyncgroups.selection.mounts import GroupSettings, Mount, MountTable, normalise_path
 from asyncgroups.selection.names import Facts, GroupName, parse
 
-__all__ = ["Contexts"]
+__all__ = ["Context", "Contexts", "Placed", "Setting"]
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {

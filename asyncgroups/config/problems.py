@@ -24,7 +24,7 @@ from asyncgroups.config.model import (
 )
 from asyncgroups.config.values import shown
 
-__all__ = ["Loc", "Problems", "lines_of", "loc_of", "place", "sentence", "without"]
+__all__ = ["ARRAYS", "Loc", "Problems", "lines_of", "loc_of", "place", "sentence", "without"]
 
 type Loc = tuple[int | str, ...]
 """Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""

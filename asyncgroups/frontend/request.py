@@ -40,8 +40,10 @@ class Head:
                 if self.host is None:
                     self.host = value
             elif name == b"content-length":
-                if not value.isdigit() or (self.content_length is not None and self.content_length != int(value)):
+                if not value.isdigit() or len(value) > 20 or self.content_length not in (None, int(value)):
                     raise RequestRefused(f"Content-Length is {value[:40]!r}")
+                if length_at is not None:
+                    continue  # once more the same
                 self.content_length = int(value)
                 length_at = len(self.fields)
             elif name == b"transfer-encoding":

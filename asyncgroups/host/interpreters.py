@@ -25,7 +25,7 @@ from asyncgroups.wire import channel as wire
 from asyncgroups.wire import messages
 from asyncgroups.worker import main as worker_main
 
-__all__ = ["Bootstrap", "GroupInterpreter", "State", "label"]
+__all__ = ["Bootstrap", "GroupInterpreter", "State", "label", "run_apart"]
 
 _log = logging.getLogger("asyncgroups")
 

@@ -13,7 +13,7 @@ from asyncgroups.wire import messages
 from asyncgroups.worker.exchange import Exchange
 from asyncgroups.worker.streams import FileWrapper, regular_file
 
-__all__ = ["FAILED", "OPEN", "WAITING", "WHOLE", "Response", "run"]
+__all__ = ["FAILED", "OPEN", "READY", "WAITING", "WHOLE", "Response", "run"]
 
 WAITING = "waiting for start_response"
 READY = "ready to be sent"

@@ -1,4 +1,4 @@
-"""First comparisons, in turn A B A B, on this machine: `python tests/benchmarks/compare.py [SECONDS [ROUNDS]]`. Needs wrk.
+"""First comparisons, in turn A B A B: `python tests/benchmarks/compare.py [SECONDS [ROUNDS]]`. Needs wrk.
 
 Prints medians and ratios:
 
@@ -144,9 +144,9 @@ async def hop(rounds: int, count: int = 2000) -> None:
         events = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
         async def receive() -> Any:
-            for event in events:
-                return event
-            await anyio.sleep_forever()
+            if (event := next(events, None)) is None:
+                await anyio.sleep_forever()
+            return event
 
         return receive
 

@@ -1,0 +1,44 @@
+"""One server of each kind for this whole room."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bridge.site import GROUPS, Log, Raw, toml
+from tests.serving import KINDS, Server, serving
+
+
+@pytest.fixture(scope="session")
+def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("bridge") / "asyncgroups.toml"
+    file.write_text(toml(), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request: pytest.FixtureRequest, configuration: Path) -> Iterator[Server]:
+    with serving(configuration, kind=request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of the server."""
+    return request.node.callspec.params["server"]
+
+
+@pytest.fixture(params=GROUPS)
+def group(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def log(server: Server) -> Log:
+    return Log(server)
+
+
+@pytest.fixture
+def raw(server: Server) -> Iterator[Raw]:
+    with Raw(server.connect()) as client:
+        yield client
