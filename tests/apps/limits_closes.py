@@ -1,0 +1,21 @@
+"""An iterable that never comes to its first chunk, and leaves a mark when it is closed."""
+
+import stop_marks
+
+
+class Endless:
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        stop_marks.leave("iterates")
+        while True:
+            pass
+
+    def close(self):
+        stop_marks.leave("closed")
+
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return Endless()

@@ -1,0 +1,53 @@
+"""The watchdog ends the process while the main interpreter cannot."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.serving import ROOT
+
+PROGRAM = """
+import _socket, array, ctypes, fcntl, os, signal, termios, threading, time
+from asyncgroups.host.interpreters import run_apart
+from asyncgroups.server import _WATCH
+
+reading, writing = _socket.socketpair()
+writing.setblocking(False)
+descriptor = reading.detach()
+run_apart(_WATCH, descriptor=descriptor, seconds={seconds}, signals=(int(signal.SIGTERM), int(signal.SIGINT)))
+writing.send(b"x")
+unread = array.array("i", [1])
+while unread[0]:  # until it listens: to start, it needs the GIL that will be held
+    time.sleep(0.01)
+    fcntl.ioctl(descriptor, termios.FIONREAD, unread)
+signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    signal.signal(number, lambda *_: None)
+for number in {signals}:
+    signal.raise_signal(number)
+held = threading.Thread(target=lambda: ctypes.PyDLL(None).usleep({held} * 1000), daemon=True)
+held.start()
+held.join()
+os._exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "seconds", "held", "status", "least", "most"),
+    [
+        ("[signal.SIGTERM]", 0.5, 60_000, 0, 0.5, 3),
+        ("[signal.SIGTERM, signal.SIGINT]", 60, 60_000, 0, 0, 3),
+        ("[signal.SIGUSR1]", 0, 400, 7, 0.4, 20),
+        ("[]", 0, 400, 7, 0.4, 20),
+    ],
+    ids=["after its seconds", "at once with the second signal", "not for another signal", "not without a signal"],
+)
+def test_the_watchdog(signals: str, seconds: float, held: int, status: int, least: float, most: float) -> None:
+    """It acts on the signals it was told of, when their time has come, and on nothing else."""
+    program = PROGRAM.format(signals=signals, seconds=seconds, held=held)
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=20, check=False)
+    assert ended.returncode == status
+    assert least <= time.monotonic() - began < most
