@@ -134,7 +134,7 @@ _TRANSITIONS = {
 class Lease:
     """The front end's half of the conversation with a worker."""
 
-    __slots__ = ("_inlet", "_limit_at", "_supervisor", "_worker", "_writing", "state")
+    __slots__ = ("_half", "_inlet", "_limit_at", "_supervisor", "_worker", "_writing", "state")
 
     def __init__(self, supervisor: Supervisor, worker: Worker) -> None:
         self.state = State.BUSY
@@ -142,6 +142,8 @@ class Lease:
         self._worker = worker
         self._inlet = loops.inlet(worker)
         self._writing: anyio.Lock | None = None
+        self._half = False
+        """Whether a message has gone out in part: what comes next on the channel would be taken for its rest."""
         timeouts = supervisor.timeouts
         self._limit_at: float | None = None
         self._limit(timeouts.request if worker.ready else timeouts.startup)
@@ -209,8 +211,10 @@ class Lease:
         # A socket buffer smaller than ours should be: the worker reads on.
         async with self._writing:
             while sent < len(frame) and self.state is State.BUSY:
+                self._half = sent > 0
                 await anyio.wait_writable(self._worker.channel.fileno())
                 sent += self._send(memoryview(frame)[sent:])
+            self._half = 0 < sent < len(frame)
 
     def _send(self, frame: bytes | memoryview) -> int:
         try:
@@ -254,6 +258,8 @@ class Lease:
             return
         if abort is None:
             self.look_for_done()
+        if self._half and self.state is not State.LOST:
+            self._move(State.LOST)
         state, worker = self.state, self._worker
         self._move(State.ENDED)
         self._inlet.close(keep=state is State.DONE)

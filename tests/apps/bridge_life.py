@@ -138,6 +138,7 @@ def endless(environ, start_response):
 
 def endless_drops(environ, start_response):
     """A small piece now and then, as an event stream does."""
+
     def body():
         while True:
             yield b"drop\n"

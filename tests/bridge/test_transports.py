@@ -155,9 +155,7 @@ def test_http_2_bodies(http_2: httpx.Client, group: str) -> None:
     assert http_2.get(f"/{group}/hello").content == b"hello"
 
 
-def test_http_2_reader_vanishes(
-    secure: Server, tls: tuple[Path, ssl.SSLContext], group: str, tmp_path: Path
-) -> None:
+def test_http_2_reader_vanishes(secure: Server, tls: tuple[Path, ssl.SSLContext], group: str, tmp_path: Path) -> None:
     """A stream that the client resets ends its application within a second; the connection's other streams go on."""
     tls[1].set_alpn_protocols(["h2"])
     with tls[1].wrap_socket(secure.connect(), server_hostname="127.0.0.1") as connection:

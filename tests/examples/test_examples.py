@@ -71,7 +71,9 @@ def test_every_url_in_an_examples_comment_answers(example: Path) -> None:
 
 def test_the_readmes_configuration_has_no_errors_but_missing_files(tmp_path: Path) -> None:
     """What the README shows as a configuration is one, once the files that it names exist."""
-    block = re.search(r"^    # asyncgroups\.toml .*?(?=^\S)", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    block = re.search(
+        r"^    # asyncgroups\.toml .*?(?=^\S)", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     assert block is not None
     file = tmp_path / "asyncgroups.toml"
     file.write_text(re.sub(r"^    ", "", block[0], flags=re.MULTILINE))
