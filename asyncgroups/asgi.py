@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import anyio
@@ -98,17 +99,16 @@ class ApplicationGroups:
             choice = head.choose(selection)
             number = supervisor.number()
             crossing = head.encode(choice, number)
-            pool = supervisor.pool(choice)
-        except (ApplicationGroupsError, OSError) as error:
-            refusal = error if isinstance(error, ApplicationGroupsError) else StartFailed(str(error))
+        except ApplicationGroupsError as refusal:
             level = (
                 logging.ERROR if refusal.status == 500 else logging.WARNING if refusal.status == 503 else logging.INFO
             )
-            _log.log(level, "%s %s: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
+            # repr: a client chooses the path, and a line break in it would forge a line of the log.
+            _log.log(level, "%s %.200r: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
             await answer(send, refusal, method=scope["method"], receive=receive)
             return
         exchange = Exchange(supervisor, receive, send, number=number, method=scope["method"])
-        await exchange.run(pool, crossing)
+        await exchange.run(partial(supervisor.pool, choice), crossing)
 
     # lifespan ---------------------------------------------------------------------------------------------------------
 
@@ -150,9 +150,9 @@ class ApplicationGroups:
 
         async def one(key: tuple[str, str], settings: Any, application: str) -> None:
             try:
-                pool = running.supervisor.pool_of(key, settings)
-                failure = await load(running.supervisor, pool, application)
-            except (ApplicationGroupsError, OSError) as error:
+                find = partial(running.supervisor.pool_of, key, settings)
+                failure = await load(running.supervisor, find, application)
+            except ApplicationGroupsError as error:
                 failure = str(error)
             if failure is not None:
                 failures.append(f"{application} in application group {label(key[1])}: {failure}")

@@ -16,6 +16,7 @@ __all__ = [
     "InterpreterFailed",
     "NotMounted",
     "Overloaded",
+    "PoolRetired",
     "ProtocolError",
     "RequestInterrupted",
     "RequestRefused",
@@ -108,10 +109,14 @@ class Overloaded(ApplicationGroupsError):
 
 
 class ShuttingDown(ApplicationGroupsError):
-    """Raised by ``host.pool`` for a request that comes to a pool that takes no more of them."""
+    """Raised by ``frontend.supervisor`` for a request that waits, or needs an interpreter, while the server stops."""
 
     status = 503
     retry_after = 5
+
+
+class PoolRetired(ShuttingDown):
+    """Raised by ``host.pool`` for a request to a pool that takes no more of them: its group may have another by now."""
 
 
 class StartFailed(ApplicationGroupsError):

@@ -105,8 +105,11 @@ class Exchange:
         self._gone = False
         self._problem: Exception | None = None
 
-    async def run(self, pool: Pool, head: bytes) -> None:
-        """Answer the request. Raises what the server's ``send`` or ``receive`` raise, if that is no OSError."""
+    async def run(self, find: Callable[[], Pool], head: bytes) -> None:
+        """Answer the request, whose group has the pool that ``find`` returns.
+
+        Raises what the server's ``send`` or ``receive`` raise, if that is no OSError.
+        """
         # A client that has not sent the first byte of its body yet holds no worker.
         event = await self._receive()
         if event["type"] != "http.request":
@@ -116,7 +119,7 @@ class Exchange:
         try:
             self._count(body)
             self._lease = await take(
-                self._supervisor, pool, self._number, client=self._receive if self._uploaded else None
+                self._supervisor, find, self._number, client=self._receive if self._uploaded else None
             )
             if self._lease is None:
                 return

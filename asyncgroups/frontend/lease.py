@@ -13,11 +13,19 @@ Guarantees, each wait with what wakes it and what bounds it:
 
 import enum
 import time
+from collections.abc import Callable
 
 import anyio
 from asgiref.typing import ASGIReceiveCallable
 
-from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, Overloaded, ProtocolError, RequestTimedOut
+from asyncgroups.errors import (
+    ApplicationGroupsError,
+    ChannelClosed,
+    Overloaded,
+    PoolRetired,
+    ProtocolError,
+    RequestTimedOut,
+)
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.pool import Pool, Worker
@@ -27,6 +35,9 @@ __all__ = ["PATIENCE", "ApplicationFailed", "Lease", "State", "load", "take"]
 
 PATIENCE = 0.1
 """Seconds of a wait after which a task of its own listens to the client: it is to be missed within a second."""
+
+_POOLS = 3
+"""Pools of its group that a request tries: the first may be given up while it waits, because of a stuck worker."""
 
 
 class ApplicationFailed(ApplicationGroupsError):
@@ -56,18 +67,37 @@ class _Place:
 
 
 async def take(
-    supervisor: Supervisor, pool: Pool, exchange: int, *, client: ASGIReceiveCallable | None = None
+    supervisor: Supervisor, find: Callable[[], Pool], exchange: int, *, client: ASGIReceiveCallable | None = None
 ) -> Lease | None:
-    """A worker of ``pool`` for ``exchange``; None when the client left while its request waited.
+    """A worker for ``exchange``, of the pool that ``find`` returns; None when the client left while its request waited.
 
-    ``client`` is where the leaving of the client would be seen; None where a request body is due there.
-    Raises Overloaded, ShuttingDown, InterpreterFailed, OSError.
+    ``find`` is called again when that pool is retired before it has a worker for this request. ``client`` is where the
+    leaving of the client would be seen; None where a request body is due there.
+    Raises TooManyGroups, Overloaded, ShuttingDown, InterpreterFailed.
     """
+    retired = PoolRetired("the application group takes no more requests")
+    for _ in range(_POOLS):
+        try:
+            return await _take(supervisor, find(), exchange, client)
+        except PoolRetired as error:
+            retired = error
+        except OSError as error:
+            raise Overloaded(f"no file descriptor or thread for one more request: {error}") from error
+    raise retired
+
+
+async def _take(supervisor: Supervisor, pool: Pool, exchange: int, client: ASGIReceiveCallable | None) -> Lease | None:
     place = _Place(exchange)
     worker = pool.take(place)
     if worker is None:
         worker = await _wait(place, pool, supervisor.timeouts.queue, client)
-    return None if worker is None else Lease(supervisor, worker)
+    if worker is None:
+        return None
+    try:
+        return Lease(supervisor, worker)
+    except OSError:
+        pool.release(worker)
+        raise
 
 
 async def _wait(place: _Place, pool: Pool, seconds: float, client: ASGIReceiveCallable | None) -> Worker | None:
@@ -274,13 +304,14 @@ class Lease:
             self._supervisor.adopt(worker, limit=limit)
 
 
-async def load(supervisor: Supervisor, pool: Pool, application: str) -> str | None:
-    """Load ``application``, ``module:attribute``, in the pool's interpreter; what went wrong, or None.
+async def load(supervisor: Supervisor, find: Callable[[], Pool], application: str) -> str | None:
+    """Load ``application``, ``module:attribute``, in the interpreter of the pool that ``find`` returns.
 
-    Waits for ``timeouts.startup`` at the most. The log has the traceback. Raises what ``take`` raises.
+    Returns what went wrong, None where nothing did; the log has the traceback. Waits for ``timeouts.startup`` at the
+    most. Raises as ``take`` does.
     """
     number = supervisor.number()
-    lease = await take(supervisor, pool, number)
+    lease = await take(supervisor, find, number)
     assert lease is not None  # no client, that could have left
     try:
         await lease.write(messages.texts(messages.LOAD, str(number), application))

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from asyncgroups.config import Limits, Timeouts
-from asyncgroups.errors import InterpreterFailed, ShuttingDown, TooManyGroups
+from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
 from asyncgroups.host.interpreters import Bootstrap, GroupInterpreter, State, label
 from asyncgroups.host.orphans import Orphan
 from asyncgroups.host.pool import Pool, Worker
@@ -167,6 +167,7 @@ class Supervisor:
             self.timeouts.interrupt,
         )
         pool.retire()
+        pool.refuse(PoolRetired("the interpreter was given up"))  # who waits there asks for the next one
 
     # The end ----------------------------------------------------------------------------------------------------------
 

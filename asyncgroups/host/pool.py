@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from typing import Protocol
 
-from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, InterpreterFailed, Overloaded, ShuttingDown
+from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, InterpreterFailed, Overloaded, PoolRetired
 from asyncgroups.host.interpreters import GroupInterpreter
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
@@ -112,12 +112,12 @@ class Pool:
     def take(self, ticket: Ticket) -> Worker | None:
         """A worker for the ticket's exchange, or None when the ticket stands in the queue.
 
-        Raises Overloaded when the queue is full, ShuttingDown when the pool is retired, InterpreterFailed, OSError when
-        the process has no descriptors left.
+        Raises Overloaded when the queue is full, PoolRetired when there will be no more, InterpreterFailed, and OSError
+        when the process has no descriptors left.
         """
         with self._lock:
             if self.state is State.RETIRED:
-                raise ShuttingDown("the application group takes no more requests")
+                raise PoolRetired("the application group takes no more requests")
             if self._idle:
                 worker = self._idle.pop()  # the one that ran last: its caches are warm
             elif len(self._busy) < self._threads:

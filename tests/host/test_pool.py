@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from asyncgroups.errors import ChannelClosed, InterpreterFailed, Overloaded, ShuttingDown
+from asyncgroups.errors import ChannelClosed, InterpreterFailed, Overloaded, PoolRetired, ShuttingDown
 from asyncgroups.host.pool import Pool, State
 from asyncgroups.wire import messages
 
@@ -186,7 +186,7 @@ def test_a_retired_pool(make, fakes) -> None:
     other = fakes.Ticket(4)
     pool.take(other)
     pool.retire()
-    with pytest.raises(ShuttingDown):
+    with pytest.raises(PoolRetired):
         pool.take(fakes.Ticket(5))
     assert interpreter.stops == []
     pool.release(busy)
@@ -326,7 +326,7 @@ def machine(fakes) -> type[RuleBasedStateMachine]:  # noqa: C901 - many small ru
             room = len(self.busy) < self.threads
             try:
                 worker = self.pool.take(ticket)
-            except ShuttingDown:
+            except PoolRetired:
                 assert self.retired
             except Overloaded:
                 assert not room

@@ -1,5 +1,6 @@
 """What a client, or an application that does not come back, can make the server hold: bounded, and answered."""
 
+import json
 import select
 import time
 from collections.abc import Iterator
@@ -157,6 +158,21 @@ def test_an_interpreter_that_does_not_obey(impatient: Server, name: str) -> None
     (impatient.marks / "enough").touch()
     assert after["interpreter"] not in (before["interpreter"], neighbour, 0)
     assert well(impatient) == neighbour
+
+
+def test_who_waits_for_an_interpreter_that_does_not_obey(impatient: Server) -> None:
+    """A request that waits behind a stuck one is answered by the interpreter that replaces its own."""
+    for mark in ("enough", "defies"):
+        (impatient.marks / mark).unlink(missing_ok=True)
+    before = impatient.get("/defies/who").json()
+    with impatient.connect() as stuck, impatient.connect() as waiting:
+        stuck.sendall(b"GET /defies HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        until((impatient.marks / "defies").exists, what="the stuck request")
+        waiting.sendall(b"GET /defies/who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: waiting.recv(65536), b""))
+    (impatient.marks / "enough").touch()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["interpreter"] != before["interpreter"]
 
 
 @pytest.mark.parametrize("name", ["defies", "sleeps"])
