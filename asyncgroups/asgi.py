@@ -35,8 +35,10 @@ from asyncgroups.errors import (
     ApplicationGroupsError,
     BodyTooLarge,
     GroupNameUnresolved,
+    ShuttingDown,
     StartFailed,
 )
+from asyncgroups.frontend import logs
 from asyncgroups.frontend.answers import answer
 from asyncgroups.frontend.exchange import Exchange
 from asyncgroups.frontend.lease import load
@@ -69,6 +71,8 @@ class ApplicationGroups:
         self._configure = configure
         self.ports = ports
         self._running: _Running | None = None
+        self._stopped: _Running | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -90,8 +94,8 @@ class ApplicationGroups:
     # http -------------------------------------------------------------------------------------------------------------
 
     async def _http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        _, selection, supervisor = self._running or self.start()
         try:
+            _, selection, supervisor = self._running or self.start()
             head = Head(scope)
             room = supervisor.limits.request_body
             if room is not None and head.content_length is not None and head.content_length > room:
@@ -115,6 +119,7 @@ class ApplicationGroups:
     async def _lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         await receive()
         try:
+            self._is_closed, self._stopped = False, None
             running = self.start()
             await self._preload(running)
         except ApplicationGroupsError as error:
@@ -128,10 +133,16 @@ class ApplicationGroups:
         await send(cast(LifespanShutdownCompleteEvent, {"type": "lifespan.shutdown.complete"}))
 
     def start(self) -> _Running:
-        """Read the configuration and be ready for requests; later calls return the same. Raises ConfigurationError."""
+        """Read the configuration and be ready for requests; later calls return the same.
+
+        Raises ConfigurationError, ShuttingDown.
+        """
         with self._lock:
+            if self._is_closed:
+                raise ShuttingDown("the server has stopped")
             if self._running is None:
                 configuration = self._configure()
+                logs.set_up(configuration.log_level, "asyncgroups")
                 self._running = _Running(
                     configuration,
                     configuration.selection(dict(os.environ)),
@@ -188,7 +199,12 @@ class ApplicationGroups:
 
     def stop(self) -> list[str]:
         """Close every interpreter; waits, within bounds. The labels of the groups that did not end. From any thread."""
-        return self._running.supervisor.stop() if self._running is not None else []
+        with self._lock:
+            self._is_closed = True
+            # A host whose lifespan begins again gets interpreters anew; who stops a second time waits for the first.
+            self._stopped, self._running = self._running or self._stopped, None
+            stopped = self._stopped
+        return stopped.supervisor.stop() if stopped is not None else []
 
     async def _stop(self) -> None:
         # A thread that waits here is bounded by the deadlines of the supervisor; a cancellation does not wait for it.

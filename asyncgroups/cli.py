@@ -38,7 +38,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("target", default="asyncgroups.toml")
+@click.argument("target", required=False)
 @click.option("-b", "--bind", multiple=True, metavar="ADDRESS", help="host:port or unix:PATH to listen on; repeatable.")
 @click.option("--mount", metavar="PATH", help="URL path of a module:attribute.  [default: /]")
 @click.option(
@@ -47,15 +47,21 @@ def main() -> None:
 @click.option("--threads", type=int, metavar="N", help="Threads in each interpreter.")
 @click.option("--app-dir", metavar="FOLDER", help="First folder of sys.path.  [default: the file's, or this one]")
 @click.option("--server-name", metavar="NAME[:PORT]", help="Name of the server in names of groups.")
-@click.option("--log-level", metavar="LEVEL", help="critical, error, warning, info or debug.")
+@click.option(
+    "--log-level",
+    metavar="LEVEL",
+    callback=lambda _, __, level: level and level.lower(),
+    help="critical, error, warning, info or debug.",
+)
 @click.option("--certfile", metavar="FILE", help="TLS certificate with its chain.")
 @click.option("--keyfile", metavar="FILE", help="TLS private key.")
 @click.option("--keyfile-password", metavar="PASSWORD", help="Password of the private key.")
 @click.option("--ca-certs", metavar="FILE", help="Authorities that clients' certificates are checked against.")
-def serve(target: str, mount: str | None, **options: Any) -> None:
+def serve(target: str | None, mount: str | None, **options: Any) -> None:
     """Serve TARGET: a configuration file, or one application as module:attribute.
 
-    A command-line option beats the file. SIGTERM and SIGINT end the server when running requests have been answered.
+    Without TARGET, asyncgroups.toml in this folder. A command-line option beats the file. SIGTERM and SIGINT end the
+    server when running requests have been answered.
     """
     try:
         configuration = _configuration(target, mount=mount, options=options)
@@ -67,15 +73,23 @@ def serve(target: str, mount: str | None, **options: Any) -> None:
     serve_configuration(configuration)
 
 
-def _configuration(target: str, *, mount: str | None, options: dict[str, Any]) -> Configuration:
+def _configuration(target: str | None, *, mount: str | None, options: dict[str, Any]) -> Configuration:
     """Raises ConfigurationError, click.UsageError."""
     from asyncgroups.config import Override, from_mapping, read  # noqa: PLC0415 - --help and --version need no pydantic
 
+    if target is None:
+        target = "asyncgroups.toml"
+        if not Path(target).exists():
+            raise click.UsageError(
+                "there is no asyncgroups.toml here: give a file, or an application as module:attribute."
+            )
     overrides = {
         key: Override(option, options[key])
         for key, option in _OVERRIDES.items()
         if options[key] is not None and options[key] != ()
     }
+    if target.endswith(".py") and Path(target).is_file():
+        raise click.UsageError(f"{target!r} is a module: name its application, as in {Path(target).stem}:application.")
     if target.endswith(".toml") or Path(target).is_file():
         if mount is not None:
             raise click.UsageError("--mount goes with module:attribute; in a file, path of [[mount]] says the same.")

@@ -15,13 +15,14 @@ import asyncio
 import atexit
 import contextlib
 import logging
-import logging.config
 import os
 import resource
 import signal
 import socket
+import ssl
 import stat
 import sys
+import threading
 from types import FrameType
 from typing import Any, cast
 
@@ -30,8 +31,9 @@ from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError
 
 from asyncgroups.asgi import ApplicationGroups
-from asyncgroups.config import Configuration
+from asyncgroups.config import Configuration, Tls
 from asyncgroups.errors import GroupNameUnresolved, StartFailed
+from asyncgroups.frontend import logs
 from asyncgroups.host.interpreters import label, run_apart
 
 __all__ = ["serve"]
@@ -57,7 +59,7 @@ def serve(configuration: Configuration) -> None:
 
     Its status is 0 after a signal, 3 when a preloaded application does not load, 1 for the rest (address in use).
     """
-    _set_up_logging(configuration.log_level)
+    logs.set_up(configuration.log_level, "asyncgroups", "hypercorn.error")
     _raise_descriptor_limit(configuration)
     status = 1
     unix_paths: list[str] = []
@@ -82,10 +84,17 @@ async def _serve(application: ApplicationGroups, configuration: Configuration, c
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    def begin(number: int) -> None:
+        if not told.is_set():
+            _log.info("%s: stopping", signal.Signals(number).name)
+            application.drain()
+            told.set()
+            timeouts = configuration.timeouts
+            loop.call_later(timeouts.graceful + min(1.0, timeouts.interrupt / 2), _end_without_clients, application)
+
     def stop(number: int, _: FrameType | None) -> None:
-        _log.info("%s: stopping", signal.Signals(number).name)
-        application.drain()
-        loop.call_soon_threadsafe(told.set)
+        # Nothing else here: the code that it interrupts may hold any lock, the logging module's among them.
+        loop.call_soon_threadsafe(begin, number)
 
     _own_signals(stop, configuration)
     try:
@@ -94,11 +103,26 @@ async def _serve(application: ApplicationGroups, configuration: Configuration, c
         # hypercorn's types are its own: for asgiref's, an extension key or an optional one makes another callable.
         await hypercorn.asyncio.serve(cast(Any, application), config, shutdown_trigger=told.wait)
     except LifespanFailureError:
+        if told.is_set():
+            return 0  # the end came while applications were being loaded
         if not isinstance(application.failure, StartFailed):
             raise
         _log.critical("%s", application.failure)
         return 3
     return 0
+
+
+def _end_without_clients(application: ApplicationGroups) -> None:
+    """The graceful time is over and more: a client that neither reads nor goes keeps hypercorn from ending.
+
+    The interpreters get their orderly end all the same, in a thread, since it waits.
+    """
+
+    def end() -> None:
+        application.stop()
+        _end(0)
+
+    threading.Thread(target=end, name="asyncgroups-end", daemon=True).start()
 
 
 def _own_signals(stop: Any, configuration: Configuration) -> None:
@@ -148,9 +172,11 @@ def _hypercorn_config(configuration: Configuration, unix_paths: list[str]) -> _B
     if configuration.tls is not None:
         config.certfile = configuration.tls.certfile
         config.keyfile = configuration.tls.keyfile
-        config.keyfile_password = configuration.tls.keyfile_password
+        config.keyfile_password = configuration.tls.keyfile_password or ""  # None would ask at the terminal
         config.ca_certs = configuration.tls.ca_certs
-        config.create_ssl_context()  # a wrong key is to be known before anything is served
+        if config.ca_certs is not None:
+            config.verify_mode = ssl.CERT_REQUIRED
+        _check_tls(configuration.tls)
     for bind in config.bind:
         if bind.startswith("unix:"):
             _check_unix_socket(bind.removeprefix("unix:"))
@@ -162,9 +188,34 @@ def _hypercorn_config(configuration: Configuration, unix_paths: list[str]) -> _B
             raise OSError(f"{bind}: {error.strerror or error}") from error
         if bind.startswith("unix:"):
             unix_paths.append(bind.removeprefix("unix:"))
+            os.chmod(unix_paths[-1], 0o666)  # noqa: S103 - as uvicorn: the proxy is another user, the folder protects it
     secure = configuration.tls is not None
     config.bound = Sockets(sockets if secure else [], [] if secure else sockets, [])
     return config
+
+
+def _check_tls(tls: Tls) -> None:
+    """What is wrong with a file is to be known, with its name, before anything is served. Raises OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for name, path in (("certfile", tls.certfile), ("keyfile", tls.keyfile), ("ca_certs", tls.ca_certs)):
+        if path is not None:
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as error:
+                raise OSError(f"{name}: {path}: {error.strerror}") from error
+    try:
+        context.load_cert_chain(tls.certfile, tls.keyfile, tls.keyfile_password or "")
+    except OSError as error:
+        raise OSError(
+            f"certfile {tls.certfile} and keyfile {tls.keyfile} cannot be used together: they are no PEM files, do not "
+            f"belong to each other, or keyfile_password is wrong or missing ({error})"
+        ) from error
+    if tls.ca_certs is not None:
+        try:
+            context.load_verify_locations(tls.ca_certs)
+        except OSError as error:
+            raise OSError(f"ca_certs: {tls.ca_certs} holds no PEM certificates ({error})") from error
 
 
 def _check_unix_socket(path: str) -> None:
@@ -188,26 +239,6 @@ def _port(bound: socket.socket) -> int | None:
 
 
 # What an operator sees ------------------------------------------------------------------------------------------------
-
-
-def _set_up_logging(level: str) -> None:
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                "line": {
-                    "format": "%(asctime)s [%(process)d] [%(levelname)s] %(message)s",
-                    "datefmt": "%Y-%m-%d %H:%M:%S %z",
-                }
-            },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "loggers": {
-                name: {"level": level.upper(), "handlers": ["stderr"], "propagate": False}
-                for name in ("asyncgroups", "hypercorn.error")
-            },
-        }
-    )
 
 
 def _say_what_is_served(configuration: Configuration, application: ApplicationGroups) -> None:

@@ -55,6 +55,10 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def log(self) -> str:
+        """What has been logged; lines of a record after its first without their indentation, as they were written."""
+        return re.sub(r"(?m)^  ", "", self.raw_log())
+
+    def raw_log(self) -> str:
         return self._log_file.read_text(errors="replace")
 
     def wait_for_log(self, pattern: str, seconds: float = _PATIENCE) -> re.Match[str]:

@@ -16,6 +16,7 @@ Guarantees, next to those of ``lease``:
 import enum
 import logging
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -25,7 +26,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
-from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge
+from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, RequestTimedOut
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
 from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, Lease, State, take
 from asyncgroups.frontend.supervisor import Supervisor
@@ -100,7 +101,7 @@ class Exchange:
         self._response = _Response.WAITING
         self._final_due = False
         self._owed = 0
-        self._file: tuple[int, int] | None = None
+        self._file: _File | None = None
         # what another task has found
         self._gone = False
         self._problem: Exception | None = None
@@ -111,16 +112,17 @@ class Exchange:
         Raises what the server's ``send`` or ``receive`` raise, if that is no OSError.
         """
         # A client that has not sent the first byte of its body yet holds no worker.
-        event = await self._receive()
+        try:
+            event = await self._receive()
+        except OSError:
+            return
         if event["type"] != "http.request":
             return
         body = event.get("body", b"")
         self._uploaded = not event.get("more_body", False)
         try:
             self._count(body)
-            self._lease = await take(
-                self._supervisor, find, self._number, client=self._receive if self._uploaded else None
-            )
+            self._lease = await take(self._supervisor, find, self._number, client=self._look_ahead)
             if self._lease is None:
                 return
             await self._request(self._lease, head, body)
@@ -131,7 +133,7 @@ class Exchange:
         finally:
             self._part()
             if self._file is not None:
-                os.close(self._file[0])
+                self._file.close()
 
     async def _request(self, lease: Lease, head: bytes, body: bytes) -> None:
         """REQUEST, with as much of the body as fits into one message."""
@@ -142,7 +144,8 @@ class Exchange:
         await lease.write(messages.start(messages.REQUEST, head, inline, complete=self._uploaded and not rest))
         if rest:
             # The rest of a first event that is larger than a message goes the way of what follows it.
-            self._receive = _Before(rest, self._receive, complete=self._uploaded)
+            event = {"type": "http.request", "body": rest, "more_body": not self._uploaded}
+            self._receive = _Before(event, self._receive)
             self._uploaded = False
             if self._body_room is not None:
                 self._body_room += len(rest)  # it will be counted again
@@ -211,6 +214,8 @@ class Exchange:
                     self._uploaded = True
                 if self._uploaded or dropped > DRAIN_BYTES:
                     self._upload_over.set()
+        except OSError:
+            self._gone = True
         except Exception as error:
             self._problem = error
         scope.cancel()
@@ -232,10 +237,23 @@ class Exchange:
                 raise BodyTooLarge("the request's body is larger than limits.request_body")
 
     async def _send(self, event: dict[str, object]) -> None:
+        rest = self._lease.rest() if self._lease is not None else None
         try:
-            await self._send_event(event)
+            if rest is None:
+                await self._send_event(event)
+                return
+            with anyio.move_on_after(rest) as scope:
+                await self._send_event(event)
         except OSError as error:
             raise _ClientLeft(str(error)) from error
+        if scope.cancelled_caught:
+            raise RequestTimedOut("the client took too long to take the response (timeouts.request)")
+
+    async def _look_ahead(self) -> Any:
+        """Receive an event, and let the next ``receive`` return it again."""
+        event = await self._receive()
+        self._receive = _Before(event, self._receive)
+        return event
 
     # The worker -------------------------------------------------------------------------------------------------------
 
@@ -255,7 +273,8 @@ class Exchange:
             if self._more_credit is not None:
                 self._more_credit.set()
         elif kind == messages.FILE and started and self._file is None:
-            self._file = lease.descriptor(), messages.parse_numbers(payload, 1)[0]
+            length = messages.parse_numbers(payload, 1)[0]
+            self._file = _File(lease.descriptor(), length)
         else:
             raise lease.distrust(f"a worker sent message {kind} while {self._response.value}")
 
@@ -286,10 +305,12 @@ class Exchange:
         """Let go of the worker. Later calls do nothing."""
         if self._lease is None:
             return
-        if self._response is _Response.COMPLETE:
-            self._lease.end()
-        else:
+        if self._response is not _Response.COMPLETE:
             self._lease.end("the client has gone" if self._problem is None else str(self._problem))
+        elif self._uploaded or self._lease.look_for_done():
+            self._lease.end()
+        else:  # close() may still want the rest of the body, which nobody passes on from here
+            self._lease.end("the response is complete, the rest of the request's body is dropped")
         if self._more_credit is not None:
             self._more_credit.set()  # nobody will give credit any more
 
@@ -299,12 +320,10 @@ class Exchange:
         """The rest of the body from a file, without the worker."""
         if self._file is None:
             return
-        descriptor, rest = self._file
-        while rest:
-            block = await anyio.to_thread.run_sync(os.read, descriptor, min(rest, _FILE_BLOCK))
+        while self._file.rest:
+            block = await anyio.to_thread.run_sync(self._file.read)
             if not block:
                 raise ApplicationFailed("a file became shorter while it was sent")
-            rest -= len(block)
             await self._send({"type": "http.response.body", "body": block, "more_body": True})
             await anyio.lowlevel.checkpoint()
 
@@ -331,15 +350,57 @@ class Exchange:
 
 
 class _Before:
-    """A ``receive`` that first returns what is left of an event."""
+    """A ``receive`` that first returns an event it was given."""
 
-    def __init__(self, body: bytes, receive: Callable[[], Awaitable[Any]], *, complete: bool) -> None:
-        self._body: bytes | None = body
+    def __init__(self, event: Any, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._event = event
         self._receive = receive
-        self._complete = complete
 
     async def __call__(self) -> Any:
-        if self._body is None:
+        if self._event is None:
             return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": not self._complete}
+        event, self._event = self._event, None
+        return event
+
+
+class _File:
+    """The file of a FILE message: read in a thread, and closed by whoever uses it last.
+
+    A cancelled task does not wait for its thread; a descriptor that is closed meanwhile may be another connection's
+    when the thread comes to read it.
+    """
+
+    def __init__(self, descriptor: int, length: int) -> None:
+        self.rest = length
+        self._descriptor = descriptor
+        self._at = os.lseek(descriptor, 0, os.SEEK_CUR)
+        self._lock = threading.Lock()
+        self._abandoned = False
+
+    def read(self) -> bytes:
+        """The next block; empty at a premature end. In a thread."""
+        with self._lock:
+            if self._abandoned:
+                self._close()
+                return b""
+            # pread: the position is shared with the application's own descriptor.
+            block = os.pread(self._descriptor, min(self.rest, _FILE_BLOCK), self._at)
+            self._at += len(block)
+            self.rest -= len(block)
+            if self._abandoned:
+                self._close()
+            return block
+
+    def close(self) -> None:
+        """Close it, or leave that to the thread that is reading. Does not wait."""
+        self._abandoned = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

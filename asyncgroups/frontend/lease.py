@@ -13,10 +13,10 @@ Guarantees, each wait with what wakes it and what bounds it:
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
-from asgiref.typing import ASGIReceiveCallable
 
 from asyncgroups.errors import (
     ApplicationGroupsError,
@@ -67,12 +67,16 @@ class _Place:
 
 
 async def take(
-    supervisor: Supervisor, find: Callable[[], Pool], exchange: int, *, client: ASGIReceiveCallable | None = None
+    supervisor: Supervisor,
+    find: Callable[[], Pool],
+    exchange: int,
+    *,
+    client: Callable[[], Awaitable[Any]] | None = None,
 ) -> Lease | None:
     """A worker for ``exchange``, of the pool that ``find`` returns; None when the client left while its request waited.
 
-    ``find`` is called again when that pool is retired before it has a worker for this request. ``client`` is where the
-    leaving of the client would be seen; None where a request body is due there.
+    ``find`` is called again when that pool is retired before it has a worker for this request. ``client`` receives an
+    ASGI event and does not use it up: the leaving of the client is seen there.
     Raises TooManyGroups, Overloaded, ShuttingDown, InterpreterFailed.
     """
     retired = PoolRetired("the application group takes no more requests")
@@ -86,7 +90,9 @@ async def take(
     raise retired
 
 
-async def _take(supervisor: Supervisor, pool: Pool, exchange: int, client: ASGIReceiveCallable | None) -> Lease | None:
+async def _take(
+    supervisor: Supervisor, pool: Pool, exchange: int, client: Callable[[], Awaitable[Any]] | None
+) -> Lease | None:
     place = _Place(exchange)
     worker = pool.take(place)
     if worker is None:
@@ -95,12 +101,14 @@ async def _take(supervisor: Supervisor, pool: Pool, exchange: int, client: ASGIR
         return None
     try:
         return Lease(supervisor, worker)
-    except OSError:
+    except BaseException:
         pool.release(worker)
         raise
 
 
-async def _wait(place: _Place, pool: Pool, seconds: float, client: ASGIReceiveCallable | None) -> Worker | None:
+async def _wait(
+    place: _Place, pool: Pool, seconds: float, client: Callable[[], Awaitable[Any]] | None
+) -> Worker | None:
     place.wakeup = loops.wakeup()
     kept = False
     try:
@@ -123,15 +131,21 @@ async def _wait(place: _Place, pool: Pool, seconds: float, client: ASGIReceiveCa
             pool.release(place.worker)
 
 
-async def _leaves(client: ASGIReceiveCallable | None, wakeup: loops.Wakeup, seconds: float | None) -> bool:
+async def _leaves(client: Callable[[], Awaitable[Any]] | None, wakeup: loops.Wakeup, seconds: float | None) -> bool:
     """Wait on, and listen to the client meanwhile; whether it left."""
     left = False
+    problem: Exception | None = None
 
-    async def watch(receive: ASGIReceiveCallable) -> None:
-        nonlocal left
-        event = await receive()
-        if event["type"] == "http.disconnect":
+    async def watch(receive: Callable[[], Awaitable[Any]]) -> None:
+        nonlocal left, problem
+        try:
+            event = await receive()
+            left = event["type"] == "http.disconnect"
+        except OSError:
             left = True
+        except Exception as error:  # not through the task group, which would make an exception group of it
+            problem = error
+        if left or problem is not None:
             tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
@@ -139,6 +153,8 @@ async def _leaves(client: ASGIReceiveCallable | None, wakeup: loops.Wakeup, seco
             tasks.start_soon(watch, client)
         await wakeup.wait(seconds)
         tasks.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
     return left
 
 
@@ -194,6 +210,12 @@ class Lease:
     def _limit(self, seconds: float) -> None:
         self._limit_at = time.monotonic() + seconds if seconds else None
 
+    def rest(self) -> float | None:
+        """Seconds that are left of the application's time; None without a limit, and when the lease has ended."""
+        if self._limit_at is None or self.state is State.ENDED:
+            return None
+        return max(0.0, self._limit_at - time.monotonic())
+
     # The conversation -------------------------------------------------------------------------------------------------
 
     async def next(self, patience: float | None = None) -> tuple[int, bytes] | None:
@@ -202,7 +224,7 @@ class Lease:
         Raises RequestTimedOut when the application's time is, ApplicationFailed, ChannelClosed, ProtocolError.
         """
         while True:
-            rest = None if self._limit_at is None else max(0.0, self._limit_at - time.monotonic())
+            rest = self.rest()
             is_limit = rest is not None and (patience is None or rest <= patience)
             try:
                 frame = await self._inlet.next(rest if is_limit else patience)
@@ -215,7 +237,10 @@ class Lease:
                     raise RequestTimedOut("the application took too long (timeouts.request, timeouts.startup)")
                 return None
             kind = frame[0]
-            self._worker.ready = True
+            if not self._worker.ready:
+                self._worker.ready = True
+                if kind != messages.LOADING:
+                    self._limit(self._supervisor.timeouts.request)
             if kind == messages.LOADING:
                 self._limit(self._supervisor.timeouts.startup)
             elif kind == messages.LOADED:
@@ -290,7 +315,7 @@ class Lease:
             self.look_for_done()
         if self._half and self.state is not State.LOST:
             self._move(State.LOST)
-        state, worker = self.state, self._worker
+        state, worker, limit = self.state, self._worker, self.rest()
         self._move(State.ENDED)
         self._inlet.close(keep=state is State.DONE)
         if state is State.DONE:
@@ -300,7 +325,6 @@ class Lease:
         else:
             if abort is not None:
                 worker.abort(abort)
-            limit = None if self._limit_at is None else max(0.0, self._limit_at - time.monotonic())
             self._supervisor.adopt(worker, limit=limit)
 
 

@@ -16,11 +16,11 @@ over the exchanges of a worker it saves another 15.
 import asyncio
 import math
 import os
+import sys
 import threading
 from typing import Protocol
 
 import anyio
-import sniffio
 
 from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, ProtocolError
 from asyncgroups.host.pool import Worker
@@ -51,7 +51,7 @@ class Wakeup(Protocol):
 
 def inlet(worker: Worker) -> Inlet:
     """The inlet to a worker that suits the running event loop."""
-    if sniffio.current_async_library() != "asyncio":
+    if _in_trio():
         return _PlainInlet(worker.channel)
     kept = worker.inlet
     if isinstance(kept, _ReaderInlet) and kept.open():
@@ -62,7 +62,12 @@ def inlet(worker: Worker) -> Inlet:
 
 def wakeup() -> Wakeup:
     """The wakeup that suits the running event loop."""
-    return _AsyncioWakeup() if sniffio.current_async_library() == "asyncio" else _TrioWakeup()
+    return _TrioWakeup() if _in_trio() else _AsyncioWakeup()
+
+
+def _in_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
 
 
 class _ReaderInlet:
@@ -71,6 +76,7 @@ class _ReaderInlet:
     __slots__ = ("_channel", "_descriptor", "_error", "_is_open", "_loop", "_timer", "_until", "_waiter")
 
     def __init__(self, channel: Channel) -> None:
+        self._descriptor = -1
         self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._error: ApplicationGroupsError | None = None
@@ -115,6 +121,9 @@ class _ReaderInlet:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _read(self) -> None:
         if not self._is_open:

@@ -1,5 +1,6 @@
 """From an ASGI scope to the head that crosses to the worker. Pure. Imports ``selection``, ``wire``, ``errors``."""
 
+import re
 from collections.abc import Mapping
 
 from asgiref.typing import HTTPScope
@@ -10,6 +11,8 @@ from asyncgroups.selection.names import split_server_name
 from asyncgroups.wire import messages
 
 __all__ = ["Head"]
+
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)")
 
 _DEFAULT_PORTS = {"https": 443}
 
@@ -37,8 +40,9 @@ class Head:
         for raw_name, value in scope["headers"]:
             name = raw_name.lower()
             if name == b"host":
-                if self.host is None:
-                    self.host = value
+                if self.host is not None and self.host != value:
+                    raise RequestRefused("two Host headers")  # RFC 9112 section 3.2
+                self.host = value
             elif name == b"content-length":
                 if not value.isdigit() or len(value) > 20 or self.content_length not in (None, int(value)):
                     raise RequestRefused(f"Content-Length is {value[:40]!r}")
@@ -49,6 +53,12 @@ class Head:
             elif name == b"transfer-encoding":
                 chunked = True
             self.fields += (name, value)
+        method = scope["method"].encode("utf-8", "replace")
+        if not method or method.translate(None, messages.TOKEN):
+            raise RequestRefused(f"the method is {scope['method'][:40]!r}")  # HTTP/2 servers let anything through
+        absolute = _ABSOLUTE.match(scope.get("raw_path") or b"")
+        if absolute is not None:
+            self.host = absolute[1]  # RFC 9112 section 3.2.2: what the target says, not what the header does
         if chunked and length_at is not None:
             # RFC 9112 section 6.3: Transfer-Encoding overrides it, and it must not reach an application.
             del self.fields[length_at : length_at + 2]

@@ -10,11 +10,14 @@ Imports ``config``, ``selection``, ``host``. Guarantees:
 - The process's environment is read once: what GLOBAL writes into it later reaches no other group.
 """
 
+import atexit
 import itertools
 import logging
 import os
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 
 from asyncgroups.config import Limits, Timeouts
@@ -48,6 +51,7 @@ class Supervisor:
         self._pools: dict[tuple[str, str], tuple[Pool, GroupSettings]] = {}
         self._alive: dict[GroupInterpreter, Pool] = {}
         self._stuck: set[Pool] = set()
+        self._failed: list[GroupInterpreter] = []
         self._reaper = Reaper()
         self._numbers = itertools.count(1)
         self._closing = False
@@ -110,14 +114,13 @@ class Supervisor:
             on_end=self._ended,
         )
         pool = Pool(interpreter, threads=threads, backlog=self.limits.backlog)
-        if not self._alive:
-            self._cast_net()
-        self._alive[interpreter] = pool
+        _cast_net(self)
         try:
             interpreter.start()
-        except RuntimeError as error:
-            del self._alive[interpreter]
+        except (OSError, RuntimeError) as error:
+            interpreter.abandon()
             raise OSError(f"no thread for one more application group: {error}") from error
+        self._alive[interpreter] = pool
         self._pools[key] = pool, settings
         return pool, settings
 
@@ -130,6 +133,9 @@ class Supervisor:
             if interpreter.state is not State.LEFT:
                 del self._alive[interpreter]
                 self._stuck.discard(pool)
+            if interpreter.state is State.FAILED:
+                # It closes as soon as the threads in it have ended.
+                self._failed = [one for one in self._failed if not one.join(0)] + [interpreter]
             self._forget(pool)
         pool.retire()
         pool.refuse(InterpreterFailed(interpreter.failure or "the interpreter has ended"))
@@ -155,7 +161,7 @@ class Supervisor:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
         pool = worker.pool
         with self._lock:
-            if pool in self._stuck:
+            if pool in self._stuck or pool.interpreter not in self._alive:
                 return
             self._stuck.add(pool)
             self._forget(pool)
@@ -197,8 +203,11 @@ class Supervisor:
         for interpreter in alive:
             # What is left then is for the atexit functions in GLOBAL.
             interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
+        for interpreter in self._failed:
+            interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
         with self._lock:
             left = [one.label for one in self._alive if one.bootstrap.environ is not None]
+            left += [one.label for one in self._failed if not one.join(0)]
             first = not self._stopped
             self._stopped = True
         if left and first:
@@ -223,15 +232,27 @@ class Supervisor:
             for worker in pool.busy:
                 worker.channel.shut()
 
-    def _cast_net(self) -> None:
-        """A server that is not ours may never say lifespan.shutdown; the interpreters have to be closed all the same.
 
-        ``atexit`` would be too late: it runs after all threads have been joined, the interpreters' own among them.
-        """
-        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
-        register(self._net)
+# A server that is not ours may never say lifespan.shutdown; the interpreters have to be closed all the same. ``atexit``
+# would be too late: it runs after all threads have been joined, the interpreters' own among them.
 
-    def _net(self) -> None:
-        if self.stop():
-            logging.shutdown()
-            os._exit(1)  # threads inside these interpreters would hang the exit for ever
+_supervisors: weakref.WeakSet[Supervisor] = weakref.WeakSet()
+_net_lock = threading.Lock()
+
+
+def _cast_net(supervisor: Supervisor) -> None:
+    with _net_lock:
+        if not _supervisors:
+            register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+            register(_net)
+        _supervisors.add(supervisor)
+
+
+def _net() -> None:
+    left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
+    if left:
+        # Threads inside these interpreters would hang the exit for ever. What an exit does is done all the same.
+        atexit._run_exitfuncs()  # noqa: SLF001
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(1)

@@ -32,6 +32,9 @@ _log = logging.getLogger("asyncgroups")
 # Where this package was found: the new interpreter's sys.path comes from its own site, and may not lead here.
 _HERE = str(Path(__file__).resolve().parents[2])
 
+_LEFT: list[interpreters.Interpreter] = []
+"""Interpreters that are never to be closed implicitly: dropping the last reference would wait for their threads."""
+
 _PREPARE = """
 import importlib.util, sys
 if importlib.util.find_spec("asyncgroups") is None:
@@ -40,6 +43,13 @@ from asyncgroups.worker.main import run
 """
 _RUN = "left = run(*arguments)"
 _CHECK = "if left: raise SystemExit(left)"
+
+
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+"""Control characters, which a terminal would obey, and what else ends a line; not tab and newline."""
 
 
 class State(enum.Enum):
@@ -82,6 +92,11 @@ class Bootstrap:
 def label(application_group: str) -> str:
     """An application group's name as logs show it."""
     return application_group or "%{GLOBAL}"
+
+
+def _contained(text: str) -> str:
+    """``text`` as an application may put it into the log: no line of it looks like a line of another group's."""
+    return text.translate(_ESCAPES).replace("\n", "\n  ")
 
 
 class GroupInterpreter:
@@ -159,6 +174,12 @@ class GroupInterpreter:
         except ChannelClosed:
             pass  # it has ended, or does not even read its control channel: joining it shows
 
+    def abandon(self) -> None:
+        """``start`` has failed: let go of the descriptors."""
+        self.failure = "it could not be started"
+        self._move(State.FAILED)
+        os.close(self._control)
+
     # The interpreter's own thread -------------------------------------------------------------------------------------
 
     def _live(self) -> None:
@@ -184,7 +205,9 @@ class GroupInterpreter:
                 owned = False
                 interpreter.exec(_RUN)
                 left = self._ask(interpreter)
-                if not left:
+                if left:
+                    _LEFT.append(interpreter)
+                else:
                     interpreter.close()
                     self._interpreter = None
             end = State.LEFT if left else State.CLOSED
@@ -201,6 +224,22 @@ class GroupInterpreter:
             if self.failure:
                 _log.error("[%s] the interpreter has failed: %s", self.label, self.failure)
             self._on_end(self)
+        if end is State.FAILED and self._interpreter is not None:
+            self._close_failed(self._interpreter)
+            self._interpreter = None
+
+    def _close_failed(self, interpreter: interpreters.Interpreter) -> None:
+        """Close it here, where the wait for the application's threads holds nobody up.
+
+        Dropping the last reference would do so in whichever thread the garbage is collected: the event loop's, perhaps.
+        """
+        _LEFT.append(interpreter)
+        try:
+            interpreter.close()
+        except interpreters.InterpreterError as error:
+            _log.error("[%s] the interpreter cannot be closed: %s", self.label, error)
+        else:
+            _LEFT.remove(interpreter)
 
     @staticmethod
     def _ask(interpreter: interpreters.Interpreter) -> bool:
@@ -222,7 +261,7 @@ class GroupInterpreter:
                 "[%s%s] %s",
                 self.label,
                 exchange,
-                record.text,
+                _contained(record.text),
                 extra={"application_group": self.bootstrap.application_group, "exchange": record.exchange},
             )
         elif kind == messages.REFUSED:

@@ -40,8 +40,15 @@ class Orphan:
         self._reaper = reaper
         self._patience = patience
         self._on_stuck = on_stuck
-        self._timer: Timer | None = reaper.later(max(0.0, limit), self._interrupt) if limit is not None else None
-        reaper.listen(self)
+        self._limit = limit
+        self._timer: Timer | None = None
+        reaper.post(self._begin)
+
+    def _begin(self) -> None:
+        """In the reaper's thread, as everything from here on: a timer may not run before it is known."""
+        if self._limit is not None:
+            self._timer = self._reaper.later(self._limit, self._interrupt)
+        self._reaper.listen(self)
 
     def __repr__(self) -> str:
         return f"<Orphan of {self._worker!r}>"

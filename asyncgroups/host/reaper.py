@@ -67,6 +67,8 @@ class Reaper:
         self._jobs: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+        self._pushed = 0
+        """Timers since the cancelled ones were last thrown out."""
         self._selector: selectors.BaseSelector | None = None
         self._wake: socket.socket | None = None
         self._ended = False
@@ -77,14 +79,22 @@ class Reaper:
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of what comes over its channel, from now on. From any thread."""
-        self._post(lambda: self._register(listener))
+        self.post(lambda: self._register(listener))
 
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Call ``action`` in ``seconds``, in the reaper's thread. From any thread."""
         timer = Timer(action)
         entry = (time.monotonic() + seconds, next(self._order), timer)
-        self._post(lambda: heapq.heappush(self._timers, entry))
+        self.post(lambda: self._push(entry))
         return timer
+
+    def _push(self, entry: tuple[float, int, Timer]) -> None:
+        heapq.heappush(self._timers, entry)
+        self._pushed += 1
+        if self._pushed > 64 and self._pushed > len(self._timers) // 2:
+            self._pushed = 0
+            self._timers = [one for one in self._timers if one[2].action is not None]
+            heapq.heapify(self._timers)
 
     def end(self) -> None:
         """End the thread; later calls do nothing. Channels that it listened to belong to nobody then."""
@@ -93,24 +103,41 @@ class Reaper:
             if self._wake is not None and not ended:
                 self._wake.send(b"\0")
 
-    def _post(self, job: Callable[[], None]) -> None:
+    def post(self, job: Callable[[], None]) -> None:
+        """Call ``job`` in the reaper's thread, soon. From any thread. Raises OSError, RuntimeError if there is none."""
         with self._lock:
             if self._ended:
                 return
-            self._jobs.append(job)
             if self._wake is None:
-                reading, self._wake = socket.socketpair()
-                self._wake.setblocking(False)  # noqa: FBT003 - the standard library's signature
-                self._selector = selectors.DefaultSelector()
-                self._selector.register(reading, selectors.EVENT_READ, None)
-                threading.Thread(target=self._run, args=(reading,), name="asyncgroups-reaper", daemon=True).start()
+                self._start()
+            assert self._wake is not None
+            self._jobs.append(job)
             if len(self._jobs) == 1:  # the first job since the thread last looked: it may be waiting
                 self._wake.send(b"\0")
 
-    def _run(self, reading: socket.socket) -> None:
-        selector, wake = self._selector, self._wake
-        assert selector is not None
-        assert wake is not None
+    def _start(self) -> None:
+        """All of it, or nothing: who comes next may have more luck."""
+        selector = selectors.DefaultSelector()
+        try:
+            reading, wake = socket.socketpair()
+            try:
+                wake.setblocking(False)  # noqa: FBT003 - the standard library's signature
+                selector.register(reading, selectors.EVENT_READ, None)
+                arguments = (selector, reading, wake)
+                thread = threading.Thread(target=self._run, args=arguments, name="asyncgroups-reaper", daemon=True)
+                self._selector = selector
+                thread.start()
+            except BaseException:
+                reading.close()
+                wake.close()
+                raise
+        except BaseException:
+            self._selector = None
+            selector.close()
+            raise
+        self._wake = wake
+
+    def _run(self, selector: selectors.BaseSelector, reading: socket.socket, wake: socket.socket) -> None:
         with reading, wake, selector:
             while not self._ended:
                 for key, _ in selector.select(self._pause()):

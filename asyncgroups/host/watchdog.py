@@ -30,6 +30,6 @@ def watch(descriptor: int, seconds: float, signals: tuple[int, ...]) -> None:
             return
         came = sum(number in signals for number in numbers)
         if came and not heard:
-            socket.settimeout(seconds)
+            socket.settimeout(max(seconds, 0.001))  # 0 would be: do not wait at all
         heard += came
     os._exit(0)

@@ -69,6 +69,7 @@ __all__ = [
     "STOP",
     "STOPPED",
     "TAKEN",
+    "TOKEN",
     "WINDOW",
     "WORKER",
     "Record",
@@ -129,6 +130,9 @@ HEAD_LIMIT = 64 * 1024
 
 LARGEST_FRAME = 1024 * 1024
 """Bytes of any payload: a log record with a traceback is the largest."""
+
+TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The characters of a method or a header name (RFC 9110 section 5.6.2)."""
 
 _CHEAPEST = 1024
 

@@ -112,7 +112,7 @@ class EnvironBuilder:
             elif name == "HTTP_COOKIE":
                 environ[name] = "; ".join(values)  # RFC 9113 section 8.2.3
             elif name in _SINGLE:
-                environ[name] = values[0]  # the front end has refused values that differ
+                environ[name] = values[0]  # the front end refuses a second, different Host and Content-Length
             else:
                 environ[name] = ",".join(values)  # RFC 9110 section 5.3
 

@@ -120,7 +120,8 @@ class _telling:  # noqa: N801 - reads as a statement; contextlib would have to b
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, ImportError) and "subinterpreter" in str(error):
+        # traceback tries _suggestions for each NameError, and does well without.
+        if isinstance(error, ImportError) and "subinterpreter" in str(error) and self._spec.name != "_suggestions":
             self._tell(self._spec.name, str(error))
 
 

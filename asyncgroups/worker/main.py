@@ -105,7 +105,11 @@ class _Interpreter:
             while True:
                 kind, payload = control.receive()
                 if kind == messages.WORKER:
-                    self._start_worker(messages.parse_numbers(payload, 1)[0], control.descriptors.pop(0))
+                    number = messages.parse_numbers(payload, 1)[0]
+                    if control.descriptors:
+                        self._start_worker(number, control.descriptors.pop(0))
+                    else:  # lost on its way, and closed: the front end sees the end of its channel
+                        self.journal.record(ERROR, f"worker {number} has no channel: too many open files")
                 elif kind == messages.INTERRUPT:
                     self._interrupt(*messages.parse_numbers(payload, 2))
                 elif kind == messages.STOP:  # a second one comes when the server's own end is nearer
@@ -143,7 +147,12 @@ class _Interpreter:
             daemon=not self._isolated,  # isolated interpreters have none; in the main one the server ends them
         )
         self._workers[number] = thread, region
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            del self._workers[number]
+            os.close(descriptor)
+            self.journal.record(ERROR, f"worker {number} has no thread: {error}")
 
     def _interrupt(self, number: int, exchange: int) -> None:
         thread, regions = self._workers.get(number, (None, ()))
@@ -207,6 +216,7 @@ class _Worker:
         self._channel = channel
         self._region = region
         self._thread = threading.get_ident()
+        self._is_new = True
 
     def exchange(self, payload: bytes) -> None:
         """Run one request, from REQUEST to DONE. Raises ChannelClosed, ProtocolError."""
@@ -219,7 +229,12 @@ class _Worker:
             length = header_value(request.headers, b"content-length")
             stream = Input(exchange, int(length) if length is not None else None)
             environ = self._interpreter.environs.build(request, stream)
-            callable_ = self._interpreter.loader.get(application) or self._load(exchange, application)
+            callable_ = self._interpreter.loader.get(application)
+            if callable_ is None:
+                callable_ = self._load(exchange, application)
+            elif self._is_new:
+                exchange.tell(messages.frame(messages.LOADED))  # another worker has: the time for starting is over
+            self._is_new = False
             wsgi.run(callable_, environ, response)
 
         error = self._attempt(exchange, application, respond)

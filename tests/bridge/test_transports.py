@@ -246,5 +246,5 @@ def test_wsgi_errors_is_no_standard_output(configuration: Path, tmp_path: Path) 
         finally:
             process.kill()
     assert out == b""
-    assert err.count(b"written to wsgi.errors: one\nand two\n") == 2
+    assert err.count(b"written to wsgi.errors: one\n  and two\n") == 2
     assert err.count(b"unfinished line") == 2

@@ -212,10 +212,22 @@ def test_a_head_that_is_too_large() -> None:
     assert crossed(scope((b"x-a", b"1" * (messages.HEAD_LIMIT - 300)))).headers[0] == b"x-a"
 
 
-def test_the_first_host_counts() -> None:
-    """Of several Host headers the first selects the virtual host, whatever its case."""
-    assert Head(scope((b"HOST", b"one"), (b"host", b"two"))).host == b"one"
+def test_one_host_counts() -> None:
+    """Host selects the virtual host, whatever its case; an absolute target beats it; two that differ are refused."""
+    assert Head(scope((b"HOST", b"one"), (b"host", b"one"))).host == b"one"
     assert Head(scope()).host is None
+    assert Head(scope((b"host", b"one"), raw_path=b"http://u@two:80/p", path="/p")).host == b"two:80"
+    with pytest.raises(RequestRefused):
+        Head(scope((b"HOST", b"one"), (b"host", b"two")))
+
+
+@pytest.mark.parametrize("method", ["GET /x HTTP/1.1", "", "G\x00T", "G\u20acT"])
+def test_methods_that_are_none(method: str) -> None:
+    """A method that is no token is refused: HTTP/2 servers let anything through."""
+    made = scope()
+    made["method"] = method
+    with pytest.raises(RequestRefused):
+        Head(made)
 
 
 @given(
