@@ -56,13 +56,16 @@ class Head:
         method = scope["method"].encode("utf-8", "replace")
         if not method or method.translate(None, messages.TOKEN):
             raise RequestRefused(f"the method is {scope['method'][:40]!r}")  # HTTP/2 servers let anything through
-        absolute = _ABSOLUTE.match(scope.get("raw_path") or b"")
-        if absolute is not None:
-            self.host = absolute[1]  # RFC 9112 section 3.2.2: what the target says, not what the header does
         if chunked and length_at is not None:
             # RFC 9112 section 6.3: Transfer-Encoding overrides it, and it must not reach an application.
             del self.fields[length_at : length_at + 2]
             self.content_length = None
+        absolute = _ABSOLUTE.match(scope.get("raw_path") or b"")
+        if absolute is not None:
+            # RFC 9112 section 3.2.2: what the target says, not what the header does.
+            self.host = absolute[1]
+            kept = [at for at in range(0, len(self.fields), 2) if self.fields[at] != b"host"]
+            self.fields = [b"host", self.host, *(part for at in kept for part in self.fields[at : at + 2])]
 
     def choose(self, selection: Selection) -> Choice:
         """The mount and the group. Raises NotMounted, GroupNameUnresolved, RequestRefused."""
