@@ -16,8 +16,10 @@ BLOCK = b"x" * 65536
 
 
 def note(folder, name, text=""):
-    with (Path(folder) / name).open("a") as file:
-        file.write(f"{text}\n")
+    file = Path(folder) / name
+    draft = file.with_suffix(".draft")
+    draft.write_text((file.read_text() if file.exists() else "") + f"{text}\n")
+    draft.replace(file)  # whoever sees the file sees the text
 
 
 def wait(folder, name, seconds=20):

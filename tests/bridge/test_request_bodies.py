@@ -7,7 +7,7 @@ import itertools
 import json
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,11 +33,6 @@ CALLS = [
     [["iter"], ["iter"], ["next"]],
     [["next"], ["read", 3], ["next"], ["readline", 5], ["iter"], ["read"]],
 ]
-
-
-def said(file: Path) -> Callable[[], str]:
-    """For ``until``: what an application has written, once it has: a file is there before its text is."""
-    return lambda: file.read_text() if file.exists() else ""
 
 
 def in_pieces(body: bytes) -> Iterator[bytes]:
@@ -152,7 +147,8 @@ def test_client_leaves_during_the_upload(
     with Raw(server.connect()) as raw:
         raw.send(f"POST /{group}/reads_on?{tmp_path} HTTP/1.1", "Host: x", header, body=body)
         until((tmp_path / "reading").exists, what="the application")
-    assert until(said(tmp_path / "read"), 2, what="read()") == "ClientDisconnected\n"
+    until((tmp_path / "read").exists, 2, what="read()")
+    assert (tmp_path / "read").read_text() == "ClientDisconnected\n"
     assert server.get(f"/{group}/hello").content == b"hello"
     assert "Traceback" not in str(log)
 
@@ -199,7 +195,8 @@ def test_body_that_grows_over_the_limit(server: Server, group: str, tmp_path: Pa
             f"/{group}/reads_on?{tmp_path}", content=itertools.chain(itertools.repeat(block, blocks), [b"x"])
         )
         assert (response.status_code, response.content) == (413, b"413 Content Too Large\n")
-    assert until(said(tmp_path / "read"), what="read()") == "ClientDisconnected\n"
+    until((tmp_path / "read").exists, what="read()")
+    assert (tmp_path / "read").read_text() == "ClientDisconnected\n"
     assert server.get(f"/{group}/hello").content == b"hello"
 
 
