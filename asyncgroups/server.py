@@ -145,7 +145,7 @@ def _end(status: int) -> None:
     """Run the main interpreter's atexit functions and end. The watchdog bounds them once a signal has come."""
     try:
         # os._exit runs none, and GLOBAL's applications may have registered some.
-        atexit._run_exitfuncs()  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
     finally:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):

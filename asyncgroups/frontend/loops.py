@@ -233,7 +233,7 @@ class _TrioWakeup:
         self._token = trio.lowlevel.current_trio_token()
 
     def set(self) -> None:
-        import trio  # noqa: PLC0415
+        import trio  # noqa: PLC0415 - as above
 
         try:
             self._token.run_sync_soon(self._event.set)

@@ -252,7 +252,7 @@ def _net() -> None:
     left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
     if left:
         # Threads inside these interpreters would hang the exit for ever. What an exit does is done all the same.
-        atexit._run_exitfuncs()  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit runs none
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(1)
