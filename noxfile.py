@@ -147,10 +147,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=VERSIONS, requires=["pythons"])
 def tests(session: nox.Session) -> None:
-    """Run the tests: `nox -s tests-3.14 -- tests/selection -x`."""
+    """Run the tests: `nox -s tests-3.14 -- tests/selection -x`; `-n 0` for one at a time."""
     session.install("-e", ".", "--group", "test")
+    # Two at a time, whatever the machine: much of a test is waiting, and some count milliseconds. A file's tests stay
+    # together, for they share servers.
+    parallel = ["-n", "2", "--dist", "loadfile"]
     # Each interpreter imports for itself: without cached bytecode each would compile the frameworks for itself too.
-    session.run("python", "-m", "pytest", *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
+    session.run("python", "-m", "pytest", *parallel, *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
 
 
 @nox.session(python="3.14", requires=["pythons"], default=False)
