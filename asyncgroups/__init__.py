@@ -6,31 +6,42 @@ way to ``asyncgroups.worker``, so it imports nothing at all, not even from the s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncgroups.asgi import ApplicationGroups
+    from asyncgroups.config import Mount, VirtualHost
     from asyncgroups.errors import (
         ApplicationGroupsError,
         ClientDisconnected,
         ConfigurationError,
         GroupNameSyntaxError,
         RequestInterrupted,
+        StartFailed,
     )
 
 __all__ = [
+    "ApplicationGroups",
     "ApplicationGroupsError",
     "ClientDisconnected",
     "ConfigurationError",
     "GroupNameSyntaxError",
+    "Mount",
     "RequestInterrupted",
+    "StartFailed",
+    "VirtualHost",
     "__version__",
 ]
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "ApplicationGroups": "asyncgroups.asgi",
     "ApplicationGroupsError": "asyncgroups.errors",
     "ClientDisconnected": "asyncgroups.errors",
     "ConfigurationError": "asyncgroups.errors",
     "GroupNameSyntaxError": "asyncgroups.errors",
+    "Mount": "asyncgroups.config",
     "RequestInterrupted": "asyncgroups.errors",
+    "StartFailed": "asyncgroups.errors",
+    "VirtualHost": "asyncgroups.config",
 }
 
 

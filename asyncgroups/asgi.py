@@ -1,88 +1,103 @@
 """The ASGI application: lifespan and http, readable as the path of a request.
 
-Imports ``frontend``, ``config``, ``selection``.
-
-Guarantees:
-
-- Importing it starts nothing and reads nothing: the configuration is read when the server says lifespan.startup, or,
-  where nobody does, with the first request.
-- It is started once, whichever thread or event loop asks first.
+Imports ``frontend``, ``config``, ``errors``; whose life it is, with its guarantees, stands in ``frontend.lifecycle``.
+Importing this module starts nothing and reads nothing.
 
     ASYNCGROUPS_CONFIG=asyncgroups.toml uvicorn asyncgroups.asgi:application
 """
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Unpack, cast
 
-import anyio
-import anyio.to_thread
-from asgiref.typing import (
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    HTTPScope,
-    LifespanShutdownCompleteEvent,
-    LifespanStartupCompleteEvent,
-    Scope,
-)
+from asgiref.typing import HTTPScope
 
-from asyncgroups import config
-from asyncgroups.config import Configuration
-from asyncgroups.errors import (
-    ApplicationGroupsError,
-    BodyTooLarge,
-    GroupNameUnresolved,
-    ShuttingDown,
-    StartFailed,
-)
-from asyncgroups.frontend import logs
+from asyncgroups.config import Arguments, Configuration, Mount, Options, WsgiApplication, declared, read
+from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge
 from asyncgroups.frontend.answers import answer
 from asyncgroups.frontend.exchange import Exchange
-from asyncgroups.frontend.lease import load
+from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.frontend.request import Head
-from asyncgroups.frontend.supervisor import Supervisor
-from asyncgroups.host.interpreters import label
-from asyncgroups.selection import Selection
 
 __all__ = ["ApplicationGroups", "application"]
 
 _log = logging.getLogger("asyncgroups")
 
-
-class _Running(NamedTuple):
-    configuration: Configuration
-    selection: Selection
-    supervisor: Supervisor
+# The specification's scopes and events are dictionaries, and every server and framework has types of its own for them.
+type _Receive = Callable[[], Awaitable[Any]]
+type _Send = Callable[[Any], Awaitable[None]]
 
 
 class ApplicationGroups:
     """An ASGI 3 application that runs WSGI applications in their application groups.
 
-    ``configure`` is called once, at the start, and returns the configuration or raises ConfigurationError; ``ports``
-    are the TCP ports that will be served, as far as they are known: names of groups to preload depend on them.
+        ApplicationGroups(mounts=[Mount("/shop", "shop.wsgi:application", application_group="shop", threads=4)])
+
+    Mount it in another ASGI application. It starts with the server's lifespan.startup, with ``running``, or with the
+    first request where there is neither, and ends with lifespan.shutdown, with ``running``, or with the process. Each
+    object has interpreters of its own, whatever their groups are called; only %{GLOBAL} is the main interpreter of all.
     """
 
-    def __init__(self, configure: Callable[[], Configuration], *, ports: Sequence[int | None] = ()) -> None:
-        self.failure: ApplicationGroupsError | None = None
-        """Why the start has failed."""
-        self._configure = configure
-        self.ports = ports
-        self._running: _Running | None = None
-        self._stopped: _Running | None = None
-        self._is_closed = False
-        self._lock = threading.Lock()
+    def __init__(self, **arguments: Unpack[Arguments]) -> None:
+        """Check a configuration that is written in Python; the keyword arguments are those of ``asyncgroups.toml``.
+
+        mounts: ``Mount`` objects. virtual_hosts: ``VirtualHost`` objects. The rest is described with ``Options``:
+        application_group, process_group, threads, preload, env, process_env, python_path, app_dir, server_name,
+        log_level, global_threads, limits, timeouts. Relative paths start from the working directory.
+
+        Raises ConfigurationError, with every problem and its place (``mounts[0].threads``).
+        """
+        configuration = declared(arguments, source="ApplicationGroups(...)")
+        self.lifecycle = Lifecycle(lambda: configuration)
+        """For who starts, drains or stops it by hand."""
+
+    @classmethod
+    def single(cls, app: str | WsgiApplication, **options: Unpack[Options]) -> ApplicationGroups:
+        """One application, at the root: ``single("shop.wsgi:application", application_group="shop", threads=4)``.
+
+        app: import string ``module:attribute``; with ``application_group="%{GLOBAL}"`` also a callable object.
+        options: as for the constructor. Raises ConfigurationError.
+        """
+        configuration = declared(options, source="ApplicationGroups.single(...)", single=Mount("/", app))
+        return cls.of(Lifecycle(lambda: configuration))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> ApplicationGroups:
+        """What a configuration file describes.
+
+        path: of a TOML file; it is read at the start, which raises, or answers, what is wrong with it.
+        """
+        return cls.of(Lifecycle(lambda: read(path)))
+
+    @classmethod
+    def of(cls, lifecycle: Lifecycle) -> ApplicationGroups:
+        """The application that lives this life."""
+        self = cls.__new__(cls)
+        self.lifecycle = lifecycle
+        return self
 
     def __repr__(self) -> str:
-        state = repr(self._running.supervisor) if self._running else "not started"
-        return f"<ApplicationGroups: {state}>"
+        return f"<ApplicationGroups: {self.lifecycle!r}>"
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tie the applications' life to a block, in a host's own lifespan: ``async with groups.running(): ...``.
+
+        At its beginning applications with ``preload`` are loaded. At its end running requests may end within
+        ``timeouts.graceful``, and interpreters are closed, which a cancellation waits for. Blocks may overlap, in
+        several event loops: the last one to leave stops the applications. A later block starts them anew.
+        Raises ConfigurationError, StartFailed.
+        """
+        async with self.lifecycle.held():
+            yield
+
+    async def __call__(self, scope: Mapping[str, Any], receive: _Receive, send: _Send) -> None:
         """Answer one ASGI scope. Raises TypeError for a type of scope that it does not know."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._http(cast(HTTPScope, scope), receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "websocket":
@@ -93,9 +108,9 @@ class ApplicationGroups:
 
     # http -------------------------------------------------------------------------------------------------------------
 
-    async def _http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _http(self, scope: HTTPScope, receive: _Receive, send: _Send) -> None:
         try:
-            _, selection, supervisor = self._running or self.start()
+            _, selection, supervisor = self.lifecycle.running or self.lifecycle.start()
             head = Head(scope)
             room = supervisor.limits.request_body
             if room is not None and head.content_length is not None and head.content_length > room:
@@ -116,105 +131,25 @@ class ApplicationGroups:
 
     # lifespan ---------------------------------------------------------------------------------------------------------
 
-    async def _lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _lifespan(self, receive: _Receive, send: _Send) -> None:
         await receive()
+        complete = False
         try:
-            self._is_closed, self._stopped = False, None
-            running = self.start()
-            await self._preload(running)
+            async with self.lifecycle.held():
+                await send({"type": "lifespan.startup.complete"})
+                complete = True
+                await receive()
         except ApplicationGroupsError as error:
-            self.failure = error
-            await self._stop()
+            if complete:
+                raise
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        await send(cast(LifespanStartupCompleteEvent, {"type": "lifespan.startup.complete"}))
-        await receive()
-        await self._stop()
-        await send(cast(LifespanShutdownCompleteEvent, {"type": "lifespan.shutdown.complete"}))
-
-    def start(self) -> _Running:
-        """Read the configuration and be ready for requests; later calls return the same.
-
-        Raises ConfigurationError, ShuttingDown.
-        """
-        with self._lock:
-            if self._is_closed:
-                raise ShuttingDown("the server has stopped")
-            if self._running is None:
-                configuration = self._configure()
-                logs.set_up(configuration.log_level, "asyncgroups")
-                self._running = _Running(
-                    configuration,
-                    configuration.selection(dict(os.environ)),
-                    Supervisor(
-                        limits=configuration.limits,
-                        timeouts=configuration.timeouts,
-                        global_threads=configuration.global_threads,
-                        environ=os.environb,
-                    ),
-                )
-            return self._running
-
-    async def _preload(self, running: _Running) -> None:
-        """Load what is to be preloaded, each group on its own. Raises StartFailed with all that did not load."""
-        failures: list[str] = []
-
-        async def one(key: tuple[str, str], settings: Any, application: str) -> None:
-            try:
-                find = partial(running.supervisor.pool_of, key, settings)
-                failure = await load(running.supervisor, find, application)
-            except ApplicationGroupsError as error:
-                failure = str(error)
-            if failure is not None:
-                failures.append(f"{application} in application group {label(key[1])}: {failure}")
-
-        async with anyio.create_task_group() as tasks:
-            for key, settings, application in self._wanted(running):
-                tasks.start_soon(one, key, settings, application)
-        if failures:
-            raise StartFailed("these applications do not load:\n" + "\n".join(sorted(failures)))
-
-    def _wanted(self, running: _Running) -> list[tuple[tuple[str, str], Any, str]]:
-        wanted: dict[tuple[tuple[str, str], str], Any] = {}
-        for host, mount, _ in running.configuration.mounts():
-            if not mount.preload:
-                continue
-            if not mount.application_group.is_literal and not self.ports:
-                _log.warning("%s: not preloaded, its application group depends on the port", mount.place)
-            for port in self.ports or ([None] if mount.application_group.is_literal else []):
-                try:
-                    group = running.selection.group(host, mount, port=port, env=mount.env)
-                except GroupNameUnresolved as error:
-                    _log.warning(
-                        "%s: not preloaded, its application group depends on the request: %s", mount.place, error
-                    )
-                    break
-                wanted[(mount.process_group, group), mount.application] = mount.settings
-        return [(key, settings, application) for (key, application), settings in wanted.items()]
-
-    def drain(self) -> None:
-        """The server has been told to stop: interrupt what still runs after ``timeouts.graceful``. From any thread."""
-        if self._running is not None:
-            self._running.supervisor.drain()
-
-    def stop(self) -> list[str]:
-        """Close every interpreter; waits, within bounds. The labels of the groups that did not end. From any thread."""
-        with self._lock:
-            self._is_closed = True
-            # A host whose lifespan begins again gets interpreters anew; who stops a second time waits for the first.
-            self._stopped, self._running = self._running or self._stopped, None
-            stopped = self._stopped
-        return stopped.supervisor.stop() if stopped is not None else []
-
-    async def _stop(self) -> None:
-        # A thread that waits here is bounded by the deadlines of the supervisor; a cancellation does not wait for it.
-        await anyio.to_thread.run_sync(self.stop, abandon_on_cancel=True)
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _configuration_of_environment() -> Configuration:
-    path = os.environ.get("ASYNCGROUPS_CONFIG", "asyncgroups.toml")
-    return config.read(path)
+    return read(os.environ.get("ASYNCGROUPS_CONFIG", "asyncgroups.toml"))
 
 
-application = ApplicationGroups(_configuration_of_environment)
+application = ApplicationGroups.of(Lifecycle(_configuration_of_environment))
 """The application that ``ASYNCGROUPS_CONFIG`` describes, by default ``asyncgroups.toml`` in the working directory."""

@@ -24,7 +24,7 @@ import stat
 import sys
 import threading
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import hypercorn.asyncio
 from hypercorn.config import Config, Sockets
@@ -34,6 +34,7 @@ from asyncgroups.asgi import ApplicationGroups
 from asyncgroups.config import Configuration, Tls
 from asyncgroups.errors import GroupNameUnresolved, StartFailed
 from asyncgroups.frontend import logs
+from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.host.interpreters import label, run_apart
 
 __all__ = ["serve"]
@@ -66,9 +67,9 @@ def serve(configuration: Configuration) -> None:
     try:
         config = _hypercorn_config(configuration, unix_paths)
         ports = [_port(bind) for bind in config.bound.secure_sockets + config.bound.insecure_sockets]
-        application = ApplicationGroups(lambda: configuration, ports=list(dict.fromkeys(ports)))
-        status = asyncio.run(_serve(application, configuration, config))
-        application.stop()
+        lifecycle = Lifecycle(lambda: configuration, ports=list(dict.fromkeys(ports)))
+        status = asyncio.run(_serve(lifecycle, configuration, config))
+        lifecycle.stop()
     except OSError as error:
         _log.critical("cannot serve: %s", error)
     except Exception:  # noqa: BLE001 - whatever it is, the process ends with it, and says so
@@ -80,17 +81,17 @@ def serve(configuration: Configuration) -> None:
         _end(status)
 
 
-async def _serve(application: ApplicationGroups, configuration: Configuration, config: Config) -> int:
+async def _serve(lifecycle: Lifecycle, configuration: Configuration, config: Config) -> int:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def begin(number: int) -> None:
         if not told.is_set():
             _log.info("%s: stopping", signal.Signals(number).name)
-            application.drain()
+            lifecycle.drain()
             told.set()
             timeouts = configuration.timeouts
-            loop.call_later(timeouts.graceful + min(1.0, timeouts.interrupt / 2), _end_without_clients, application)
+            loop.call_later(timeouts.graceful + min(1.0, timeouts.interrupt / 2), _end_without_clients, lifecycle)
 
     def stop(number: int, _: FrameType | None) -> None:
         # Nothing else here: the code that it interrupts may hold any lock, the logging module's among them.
@@ -98,28 +99,27 @@ async def _serve(application: ApplicationGroups, configuration: Configuration, c
 
     _own_signals(stop, configuration)
     try:
-        application.start()
-        _say_what_is_served(configuration, application)
-        # hypercorn's types are its own: for asgiref's, an extension key or an optional one makes another callable.
-        await hypercorn.asyncio.serve(cast(Any, application), config, shutdown_trigger=told.wait)
+        lifecycle.start()
+        _say_what_is_served(configuration, lifecycle)
+        await hypercorn.asyncio.serve(ApplicationGroups.of(lifecycle), config, shutdown_trigger=told.wait)
     except LifespanFailureError:
         if told.is_set():
             return 0  # the end came while applications were being loaded
-        if not isinstance(application.failure, StartFailed):
+        if not isinstance(lifecycle.failure, StartFailed):
             raise
-        _log.critical("%s", application.failure)
+        _log.critical("%s", lifecycle.failure)
         return 3
     return 0
 
 
-def _end_without_clients(application: ApplicationGroups) -> None:
+def _end_without_clients(lifecycle: Lifecycle) -> None:
     """The graceful time is over and more: a client that neither reads nor goes keeps hypercorn from ending.
 
     The interpreters get their orderly end all the same, in a thread, since it waits.
     """
 
     def end() -> None:
-        application.stop()
+        lifecycle.stop()
         _end(0)
 
     threading.Thread(target=end, name="asyncgroups-end", daemon=True).start()
@@ -241,13 +241,13 @@ def _port(bound: socket.socket) -> int | None:
 # What an operator sees ------------------------------------------------------------------------------------------------
 
 
-def _say_what_is_served(configuration: Configuration, application: ApplicationGroups) -> None:
-    selection = application.start().selection
+def _say_what_is_served(configuration: Configuration, lifecycle: Lifecycle) -> None:
+    selection = lifecycle.start().selection
     for host, mount, inherited in configuration.mounts():
         if inherited:
             continue
         groups = []
-        for port in application.ports:
+        for port in lifecycle.ports:
             try:
                 groups.append(label(selection.group(host, mount, port=port, env=mount.env)))
             except GroupNameUnresolved:

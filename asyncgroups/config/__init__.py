@@ -5,26 +5,46 @@ does nothing else: no logging, no sockets, no environment. All errors of a file 
 
     values          what one value may be
     model           the keys of each table
-    problems        a wrong value's place in the file, and a sentence about it
+    words           what places and problems are called, in a file and in Python
+    problems        what is wrong with one configuration, and on which line
     contexts        server configuration -> virtual host -> mount, merged; the rules between them
     configuration   the result
     reader          the way in
+    declared        the same, written in Python
 
 May import pydantic, ``selection`` and ``errors``.
 """
 
 from asyncgroups.config.configuration import Configuration, Mounted, Tls
+from asyncgroups.config.declared import (
+    Arguments,
+    LimitArguments,
+    Mount,
+    Options,
+    TimeoutArguments,
+    VirtualHost,
+    declared,
+)
 from asyncgroups.config.model import Document, Limits, Timeouts
 from asyncgroups.config.reader import Override, from_mapping, read
+from asyncgroups.config.values import WsgiApplication
 
 __all__ = [
+    "Arguments",
     "Configuration",
     "Document",
+    "LimitArguments",
     "Limits",
+    "Mount",
     "Mounted",
+    "Options",
     "Override",
+    "TimeoutArguments",
     "Timeouts",
     "Tls",
+    "VirtualHost",
+    "WsgiApplication",
+    "declared",
     "from_mapping",
     "read",
 ]

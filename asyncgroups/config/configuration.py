@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from asyncgroups.config.model import Limits, Timeouts
-from asyncgroups.config.values import LogLevel
+from asyncgroups.config.values import LogLevel, WsgiApplication
 from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
 from asyncgroups.selection.mounts import Mount
@@ -51,6 +51,7 @@ class Configuration:
     limits: ``groups`` and ``backlog`` are numbers; ``request_body`` is in bytes, None for unlimited.
     timeouts: ``startup``, ``queue``, ``request``, ``interrupt`` and ``graceful`` in seconds.
     tls: None where the server speaks plain HTTP.
+    applications: name, as ``Mount.application`` has it, to the callable object that was given instead.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Configuration:
     limits: Limits
     timeouts: Timeouts
     tls: Tls | None
+    applications: Mapping[str, WsgiApplication]
 
     def selection(self, process_env: Mapping[str, str]) -> Selection:
         """The virtual hosts and mounts, ready to choose among. process_env: the process's environment, for %{ENV:x}."""

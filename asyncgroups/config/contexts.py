@@ -7,15 +7,16 @@ May import ``selection`` and the rest of ``config`` but the reader.
 
 import itertools
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from asyncgroups.config.configuration import Configuration, Tls
 from asyncgroups.config.model import Document, MountSection, Settings, VirtualHostSection
-from asyncgroups.config.problems import Loc, Problems, place
-from asyncgroups.config.values import shown
+from asyncgroups.config.problems import Problems
+from asyncgroups.config.values import WsgiApplication, shown
+from asyncgroups.config.words import Loc
 from asyncgroups.selection.hosts import VirtualHost, split_server_name
 from asyncgroups.selection.mounts import GroupSettings, Mount, MountTable, normalise_path
 from asyncgroups.selection.names import Facts, GroupName, parse
@@ -51,8 +52,8 @@ class Setting(NamedTuple):
     loc: Loc | None
     depth: int
 
-    def told(self, expected: Loc) -> str:
-        """The value, and where it was written unless that is at ``expected``."""
+    def told(self, expected: Loc, *, place: Callable[[Loc], str]) -> str:
+        """The value, and where it was written unless that is at ``expected``; ``place`` says how places are called."""
         value = list(self.value) if isinstance(self.value, tuple) else self.value
         origin = place(self.loc) if self.loc else "the default"
         return f"{value!r}" if self.loc == expected else f"{value!r} ({origin})"
@@ -78,6 +79,8 @@ class Contexts:
         self._base = base
         self._dropped = dropped
         self._problems = problems
+        self._place = problems.words.place
+        self._applications: dict[str, WsgiApplication] = {}
         self._server = Context[Settings]((), document)
         self._mounts = list(self._numbered((), "mount", document.mount))
         self._hosts = list(self._numbered((), "virtual_host", document.virtual_host))
@@ -94,7 +97,7 @@ class Contexts:
         everything = [*own, *itertools.chain(*inside.values()), *itertools.chain(*inherited.values())]
         self._check_groups(everything)
         if not everything and not self._dropped:
-            self._problems.add((), "nothing is mounted; add a [[mount]] with a path and an app")
+            self._problems.add((), self._problems.words.nothing_mounted)
         if self._problems:
             return None
         return Configuration(
@@ -109,7 +112,7 @@ class Contexts:
                     server_alias=host.section.server_alias,
                     mounts=_table_of(inside[host.loc]),
                     inherited=_table_of(inherited[host.loc]),
-                    place=place(host.loc),
+                    place=self._place(host.loc),
                 )
                 for host in self._hosts
             ),
@@ -118,6 +121,7 @@ class Contexts:
             limits=document.limits,
             timeouts=document.timeouts,
             tls=tls,
+            applications=MappingProxyType(self._applications),
         )
 
     # The contexts
@@ -140,11 +144,11 @@ class Contexts:
         for mount in mounts:
             path = normalise_path(mount.section.path)
             if path in seen:
-                sentence = f"{shown(path or '/')} is the path of {place(seen[path])} already"
+                sentence = f"{shown(path or '/')} is the path of {self._place(seen[path])} already"
                 self._problems.add((*mount.loc, "path"), sentence)
                 continue
             seen[path] = mount.loc
-            result.append(self._merge(mount, *around, label=place(mount.loc)))
+            result.append(self._merge(mount, *around, label=self._place(mount.loc)))
         return result
 
     def _inherited(self, host: Context[VirtualHostSection], own: Sequence[Placed]) -> list[Placed]:
@@ -154,7 +158,7 @@ class Contexts:
         for mount in self._mounts:
             path = normalise_path(mount.section.path)
             if not any(path == covered or path.startswith(f"{covered}/") for covered in seen):
-                label = f"{place(mount.loc)} in {place(host.loc)}"
+                label = f"{self._place(mount.loc)} in {self._place(host.loc)}"
                 result.append(self._merge(mount, host, self._server, label=label))
         return result
 
@@ -168,6 +172,15 @@ class Contexts:
             if not self._is_spoilt("application_group", contexts):
                 self._check_global(contexts[: group.depth + 1])
             threads, process_env = Setting(self._document.global_.threads, ("global", "threads"), 0), {}
+        app = mount.section.app
+        if not isinstance(app, str):
+            app = self._named(app, mount.loc)
+            if _literal(name) != GLOBAL and not self._is_spoilt("application_group", contexts):
+                self._problems.add(
+                    (*mount.loc, "app"),
+                    "a callable object lives in the main interpreter, which runs the application group %{GLOBAL} alone;"
+                    " give an import string such as 'shop.wsgi:application', which each interpreter imports for itself",
+                )
         origins = {
             "threads": threads,
             "app_dir": app_dir._replace(value=self._resolve(app_dir.value)),
@@ -177,12 +190,15 @@ class Contexts:
         return Placed(
             Mount(
                 path=normalise_path(mount.section.path),
-                application=mount.section.app,
+                application=app,
                 application_group=name,
                 process_group=_chosen("process_group", contexts).value,
                 env=MappingProxyType(_merged("env", contexts)),
                 preload=_chosen("preload", contexts).value,
-                settings=GroupSettings(**{key: setting.value for key, setting in origins.items()}),
+                settings=GroupSettings(
+                    **{key: setting.value for key, setting in origins.items()},
+                    host_path_first=app_dir.loc is None and self._problems.words.host_path_first,
+                ),
                 place=label,
             ),
             mount.loc,
@@ -198,6 +214,14 @@ class Contexts:
         return any(
             dropped[: len(context.loc) + 1] == (*context.loc, key) for dropped in self._dropped for context in contexts
         )
+
+    def _named(self, application: WsgiApplication, loc: Loc) -> str:
+        """A name for a callable object: no import string, and no other object's."""
+        kind = application if hasattr(application, "__qualname__") else type(application)
+        text = f"{kind.__module__}.{kind.__qualname__}"
+        name = f"<{text if text.isprintable() else 'object'}: {self._place((*loc, 'app'))}>"
+        self._applications[name] = application
+        return name
 
     def _resolve(self, path: str) -> str:
         return str(self._base / path)
@@ -258,13 +282,14 @@ class Contexts:
                 first = seen.setdefault((text.lower().removesuffix("."), port), host)
                 if first is not host:
                     on = f"on port {port}" if port else "without a port"
-                    self._problems.add(loc, f"{shown(text)} {on} is a name of {place(first.loc)} already")
+                    self._problems.add(loc, f"{shown(text)} {on} is a name of {self._place(first.loc)} already")
 
     def _check_global(self, contexts: Sequence[Context[Any]]) -> None:
         """``contexts``: from the mount to the one that chose GLOBAL; what wider ones say is for other groups."""
         for loc, section in contexts:
             if section.threads is not None:
-                sentence = "a mount in %{GLOBAL} has the threads of the main interpreter; set them in [global] threads"
+                where = self._problems.words.global_threads
+                sentence = f"a mount in %{{GLOBAL}} has the threads of the main interpreter; set them {where}"
                 self._problems.add((*loc, "threads"), sentence)
             if section.process_env:
                 sentence = (
@@ -294,8 +319,11 @@ class Contexts:
                     names = sorted({variable for variable, _ in set(setting.value) ^ set(other.value)})
                     said, instead = f"another value of {', '.join(names)}", " than"
                 else:
-                    said, instead = setting.told((*placed.loc, key)), f", but {other.told((*first.loc, key))}"
-                here = "here" if placed.mount.place == place(placed.loc) else f"for {placed.mount.place}"
+                    said, instead = (
+                        setting.told((*placed.loc, key), place=self._place),
+                        f", but {other.told((*first.loc, key), place=self._place)}",
+                    )
+                here = "here" if placed.mount.place == self._place(placed.loc) else f"for {placed.mount.place}"
                 sentence = f"{said} {here}{instead} for {first.mount.place}, in one and the same {group}"
                 self._problems.add((*placed.loc, key), sentence)
 

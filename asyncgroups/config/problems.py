@@ -1,48 +1,21 @@
-"""A wrong value's place in the file, and a sentence about it.
+"""What is wrong with one configuration, and where in its file that stands.
 
 Law: pure; the text of the file comes in as it was read. Finding lines is put off until there is a problem to report.
-May import pydantic, ``config.model`` and ``config.values``.
+May import pydantic and ``config.words``.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from asyncgroups.config.model import (
-    Document,
-    GlobalSection,
-    Limits,
-    MountSection,
-    Section,
-    Timeouts,
-    VirtualHostSection,
-)
-from asyncgroups.config.values import shown
+from asyncgroups.config.words import VARIABLES, Loc, Words
 
-__all__ = ["ARRAYS", "Loc", "Problems", "lines_of", "loc_of", "place", "sentence", "without"]
+__all__ = ["Problems", "lines_of", "loc_of", "without"]
 
-type Loc = tuple[int | str, ...]
-"""Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""
-
-TABLES: Mapping[tuple[str, ...], type[Section]] = MappingProxyType(
-    {
-        (): Document,
-        ("mount",): MountSection,
-        ("virtual_host",): VirtualHostSection,
-        ("virtual_host", "mount"): MountSection,
-        ("global",): GlobalSection,
-        ("limits",): Limits,
-        ("timeouts",): Timeouts,
-    }
-)
 STAND_IN = "stand:in"
-ARRAYS = frozenset({"mount", "virtual_host"})
-VARIABLES = frozenset({"env", "process_env"})
 
 # Of TOML's tokens (section "String") only those that hide or end a line; a multi-line string may end in five quotes.
 _TOKEN = re.compile(
@@ -50,18 +23,6 @@ _TOKEN = re.compile(
     r"""| [\[\]{}=\n] | [^"'#\[\]{}=\n]+ | .""",
     re.DOTALL | re.VERBOSE,
 )
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def place(loc: Loc) -> str:
-    """A place in TOML's own words: ``virtual_host[0].mount[1].path``."""
-    text = ""
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += ("." if text else "") + (part if _BARE_KEY.fullmatch(part) else f'"{ascii(part)[1:-1]}"')
-    return text
 
 
 class Problems:
@@ -69,9 +30,11 @@ class Problems:
 
     source: name of the file, text. text: its content; None where there is no file.
     options: key at the top level -> the command-line option that set it, which is then the place of its errors.
+    words: what its places and problems are called.
     """
 
-    def __init__(self, source: str, *, text: str | None, options: Mapping[str, str]) -> None:
+    def __init__(self, source: str, *, text: str | None, options: Mapping[str, str], words: Words) -> None:
+        self.words = words
         self._source = source
         self._text = text
         self._options = options
@@ -97,7 +60,7 @@ class Problems:
                 continue
             line = next((lines[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in lines), 0)
             before = f"{self._source}:{line}: " if line else ""
-            rendered.append((line, before + (f"{place(loc)}: " if loc else "") + text))
+            rendered.append((line, before + (f"{self.words.place(loc)}: " if loc else "") + text))
         return [text for _, text in sorted(rendered, key=lambda item: item[0])]
 
 
@@ -107,38 +70,6 @@ def loc_of(error: ErrorDetails) -> Loc:
     if len(loc) > 2 and loc[-1] == "[key]" and loc[-2] not in VARIABLES:
         return loc[:-1]
     return loc
-
-
-def sentence(error: ErrorDetails) -> str:
-    """An error of pydantic's in the words of the file; ``values`` has the sentences about single values."""
-    name, value = str(error["loc"][-1]) if error["loc"] else "", error["input"]
-    match error["type"]:
-        case "extra_forbidden":
-            return _unknown_key(error["loc"])
-        case "missing":
-            return "is missing"
-        case "model_type" | "dict_type":
-            return f"must be one table, not {shown(value)}" + (
-                f"; write [{name}], not [[{name}]]"
-                if isinstance(value, list) and value and isinstance(value[0], dict)
-                else ""
-            )
-        case "tuple_type" if name in ARRAYS:
-            header = ".".join(_names(error["loc"]))
-            return f"there can be several of them: write [[{header}]], not " + (
-                f"[{header}]" if isinstance(value, dict) else shown(value)
-            )
-        case "tuple_type":
-            return f"must be a list of strings, not {shown(value)}" + (
-                f"; write [{shown(value)}]" if isinstance(value, str) else ""
-            )
-        case _ if not isinstance(value, str) and error["loc"][-2:-1] and error["loc"][-2] in VARIABLES:
-            # In TOML every key below [env] is env's: the rest of the top level has to stand above it.
-            return error["msg"] + (
-                f"; the key {name} of the top level stands above the first [table]" if name in _keys(Document) else ""
-            )
-        case _:
-            return error["msg"]
 
 
 def without(table: Mapping[str, Any], dropped: Iterable[Loc]) -> dict[str, Any]:
@@ -215,26 +146,3 @@ def _names_in(statement: str) -> list[str]:
         ((name, table),) = table.items()
         names.append(name)
     return names
-
-
-def _names(loc: Loc) -> tuple[str, ...]:
-    return tuple(part for part in loc if isinstance(part, str))
-
-
-def _keys(table: type[Section]) -> list[str]:
-    return [field.alias or name for name, field in table.model_fields.items()]
-
-
-def _unknown_key(loc: Loc) -> str:
-    """What to say of a key that its table does not have: where it belongs, or which one it resembles."""
-    *here, key = _names(loc)
-    table = tuple(here)
-    homes = [names for names, section in TABLES.items() if key in _keys(section)]
-    if homes:
-        home = min(homes, key=lambda names: (names[: len(table)] != table, len(names)))
-        if not home:
-            return "unknown key here; it belongs to the top level, above the first [table]"
-        header = ".".join(home)
-        return f"unknown key here; it belongs to {f'[[{header}]]' if home[-1] in ARRAYS else f'[{header}]'}"
-    close = difflib.get_close_matches(key.replace("-", "_").lower(), _keys(TABLES[table]), n=1)
-    return f"unknown key; did you mean {close[0]}?" if close else "unknown key"

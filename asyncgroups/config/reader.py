@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.contexts import Contexts
 from asyncgroups.config.model import Document
-from asyncgroups.config.problems import ARRAYS, Loc, Problems, loc_of, sentence, without
+from asyncgroups.config.problems import Problems, loc_of, without
+from asyncgroups.config.words import ARRAYS, FileWords, Loc
 from asyncgroups.errors import ConfigurationError
 
 __all__ = ["Override", "from_mapping", "read"]
@@ -34,6 +35,7 @@ class Override(NamedTuple):
 
 
 NO_OVERRIDES: Mapping[str, Override] = MappingProxyType({})
+FILE_WORDS = FileWords()
 
 
 def read(path: str | os.PathLike[str], *, overrides: Mapping[str, Override] = NO_OVERRIDES) -> Configuration:
@@ -54,19 +56,27 @@ def read(path: str | os.PathLike[str], *, overrides: Mapping[str, Override] = NO
     except ValueError:
         # The interpreter's own limit, which tomllib lets through (sys.set_int_max_str_digits).
         raise ConfigurationError(source, [f"{source}: a number has too many digits"]) from None
-    problems = Problems(source, text=text, options=_options_of(overrides))
+    problems = Problems(source, text=text, options=_options_of(overrides), words=FILE_WORDS)
     return _build(mapping, base=Path(source).absolute().parent, source=source, overrides=overrides, problems=problems)
 
 
 def from_mapping(
-    mapping: Mapping[str, object], *, base: Path, source: str, overrides: Mapping[str, Override] = NO_OVERRIDES
+    mapping: Mapping[str, object],
+    *,
+    base: Path,
+    source: str,
+    overrides: Mapping[str, Override] = NO_OVERRIDES,
+    problems: Problems | None = None,
 ) -> Configuration:
     """Make a configuration of what would stand in a file.
 
-    mapping: as ``tomllib`` would give it. base: folder that relative paths start from. source: name for messages.
-    overrides: as for ``read``. Raises ConfigurationError, with every problem.
+    mapping: as ``tomllib`` would give it; an app may also be a callable object.
+    base: folder that relative paths start from. source: name for messages.
+    overrides: as for ``read``. problems: what has been found already.
+    Raises ConfigurationError, with every problem.
     """
-    problems = Problems(source, text=None, options=_options_of(overrides))
+    if problems is None:
+        problems = Problems(source, text=None, options=_options_of(overrides), words=FILE_WORDS)
     return _build(mapping, base=base.absolute(), source=source, overrides=overrides, problems=problems)
 
 
@@ -108,7 +118,7 @@ def _checked(table: Mapping[str, Any], problems: Problems) -> tuple[Document | N
     except ValidationError as error:
         errors = error.errors(include_url=False)
     for detail in errors:
-        problems.add(loc_of(detail), sentence(detail))
+        problems.add(loc_of(detail), problems.words.sentence(detail))
     dropped = frozenset(_whole(loc_of(detail)) for detail in errors)
     try:
         return Document.model_validate(without(table, dropped)), dropped

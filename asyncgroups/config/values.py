@@ -4,15 +4,17 @@ Law: pure; a value is judged alone, without its neighbours and without the file 
 May import pydantic, ``selection.names`` and ``errors``.
 """
 
+import inspect
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -42,6 +44,7 @@ __all__ = [
     "Threads",
     "VariableName",
     "VariableValue",
+    "WsgiApplication",
     "must_be",
     "refused",
     "shown",
@@ -200,7 +203,22 @@ def _check_mount_path(text: str) -> str:
     return text
 
 
-def _check_application(text: str) -> str:
+type WsgiApplication = Callable[..., Iterable[bytes]]
+"""PEP 3333. A callable object, which a program can give and a file cannot."""
+
+
+def _check_application(value: object) -> str | WsgiApplication:
+    """An import string, or a callable object."""
+    if isinstance(value, str):
+        return _check_import_string(value)
+    if not callable(value):
+        raise refused(f"must be a string, not {shown(value)}")
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004 - what it is, not whether it is there
+        raise refused("is asynchronous, no WSGI application; the ASGI application around this one can mount it itself")
+    return value
+
+
+def _check_import_string(text: str) -> str:
     """``module:attribute``, each a dotted name."""
     module, colon, attribute = text.partition(":")
     if not colon and _is_dotted(module):
@@ -259,7 +277,7 @@ def _string(check: Callable[[str], str]) -> tuple[WrapValidator, AfterValidator]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 
-Application = Annotated[str, *_string(_check_application)]
+Application = Annotated[str | WsgiApplication, PlainValidator(_check_application), WithJsonSchema({"type": "string"})]
 Backlog = Annotated[int, Field(ge=0), must_be("a whole number of at least 0")]
 Bind = Annotated[str, *_string(_check_bind)]
 GroupText = Annotated[str, *_string(_check_group_text)]

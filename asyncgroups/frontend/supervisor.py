@@ -19,8 +19,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-from asyncgroups.config import Limits, Timeouts
+from asyncgroups.config import Limits, Timeouts, WsgiApplication
 from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
 from asyncgroups.host.interpreters import Bootstrap, GroupInterpreter, State, label
 from asyncgroups.host.orphans import Orphan
@@ -33,6 +34,8 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger("asyncgroups")
 
+_NO_APPLICATIONS: Mapping[str, WsgiApplication] = MappingProxyType({})
+
 _MARGIN = 0.25
 """Seconds before the end of the interrupt time in which an orderly stop has to be over."""
 
@@ -41,8 +44,16 @@ class Supervisor:
     """All interpreters of this process that ``asyncgroups`` has made. Thread-safe; holds no event loop."""
 
     def __init__(
-        self, *, limits: Limits, timeouts: Timeouts, global_threads: int, environ: Mapping[bytes, bytes]
+        self,
+        *,
+        limits: Limits,
+        timeouts: Timeouts,
+        global_threads: int,
+        environ: Mapping[bytes, bytes],
+        applications: Mapping[str, WsgiApplication] = _NO_APPLICATIONS,
     ) -> None:
+        """``environ`` is the process's; ``applications`` are callable objects by name, for GLOBAL."""
+        self._applications = applications
         self.limits = limits
         self.timeouts = timeouts
         self._global_threads = global_threads
@@ -101,14 +112,18 @@ class Supervisor:
         if is_global and len(self._stuck) >= self.limits.groups:
             raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
         threads = self._global_threads if is_global else settings.threads
+        app_dir = (settings.app_dir,)
+        is_last = is_global and settings.host_path_first
         own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env}
         interpreter = GroupInterpreter(
             Bootstrap(
                 process_group=process_group,
                 application_group=application_group,
                 threads=threads,
-                path=(settings.app_dir, *settings.python_path),
+                path=settings.python_path if is_last else app_dir + settings.python_path,
+                path_end=app_dir if is_last else (),
                 environ=None if is_global else tuple((self._environ | own).items()),
+                applications=self._applications if is_global else None,
             ),
             reaper=self._reaper,
             on_end=self._ended,
@@ -249,6 +264,8 @@ def _cast_net(supervisor: Supervisor) -> None:
 
 
 def _net() -> None:
+    for supervisor in list(_supervisors):
+        supervisor.drain()  # all clocks at once: several take no longer than one
     left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
     if left:
         # Threads inside these interpreters would hang the exit for ever. What an exit does is done all the same.

@@ -14,7 +14,7 @@ import enum
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent import interpreters
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,9 @@ _TRANSITIONS = {
 class Bootstrap:
     """What an interpreter is told at its start: folders for the head of ``sys.path``, its environment.
 
-    ``environ`` is None for GLOBAL, which lives in the main interpreter and keeps the process's environment.
+    ``environ`` is None for GLOBAL, which lives in the main interpreter and keeps the process's environment. It alone
+    has ``path_end``, folders for the end of ``sys.path``, and ``applications``, callable objects by name, which never
+    cross to another interpreter.
     """
 
     process_group: str
@@ -87,6 +89,8 @@ class Bootstrap:
     threads: int
     path: tuple[str, ...]
     environ: tuple[tuple[bytes, bytes], ...] | None
+    path_end: tuple[str, ...] = ()
+    applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None
 
 
 def label(application_group: str) -> str:
@@ -197,7 +201,9 @@ class GroupInterpreter:
         try:
             if self._is_main:
                 owned = False
-                left = worker_main.run(*arguments)
+                left = worker_main.run(
+                    *arguments, path_end=self.bootstrap.path_end, applications=self.bootstrap.applications
+                )
             else:
                 interpreter = self._interpreter = interpreters.create()
                 interpreter.prepare_main(here=_HERE, arguments=arguments)

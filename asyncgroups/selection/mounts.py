@@ -28,12 +28,14 @@ class GroupSettings:
     app_dir: path of the folder that comes first in ``sys.path``.
     python_path: paths of further folders, in order.
     process_env: variables of the group's own ``os.environ``, (name, value), sorted by name.
+    host_path_first: whether in GLOBAL the main interpreter's own ``sys.path`` comes before app_dir.
     """
 
     threads: int = 1
     app_dir: str
     python_path: tuple[str, ...] = ()
     process_env: tuple[tuple[str, str], ...] = ()
+    host_path_first: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Mount:
     """A URL path bound to an application, with all settings merged from server, virtual host and mount.
 
     path: text, as ``normalise_path`` gives it: empty for the root, else ``/shop``. Raises ValueError for any other.
-    application: ``module:attribute``.
+    application: ``module:attribute``, or the name of a callable object.
     application_group: the setting; expanded for each request.
     process_group: name of the process group; empty for embedded mode.
     env: the request's environment as configured, text to text.

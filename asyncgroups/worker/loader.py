@@ -27,8 +27,12 @@ class Loader:
         self._loaded: dict[str, Callable[..., Iterable[bytes]]] = {}
         self._locks: dict[str, threading.RLock] = {}
 
+    def give(self, applications: Mapping[str, Callable[..., Iterable[bytes]]]) -> None:
+        """Have callable objects under names that are no import strings. Before the first request."""
+        self._loaded.update(applications)
+
     def get(self, application: str) -> Callable[..., Iterable[bytes]] | None:
-        """The application ``module:attribute`` if it has been loaded."""
+        """The application ``module:attribute`` if it has been loaded, or the callable object of that name."""
         return self._loaded.get(application)
 
     def load(self, application: str) -> Callable[..., Iterable[bytes]]:
@@ -127,6 +131,6 @@ class _telling:  # noqa: N801 - reads as a statement; contextlib would have to b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from importlib.machinery import ModuleSpec
     from types import ModuleType

@@ -30,6 +30,9 @@ from asyncgroups.worker.streams import Input
 
 __all__ = ["run"]
 
+_path_lock = threading.Lock()
+"""Of ``sys.path``: in the main interpreter there may be several GLOBALs that start, one of each ASGI application."""
+
 
 def run(
     control: int,
@@ -38,18 +41,25 @@ def run(
     threads: int,
     path: tuple[str, ...],
     environ: tuple[tuple[bytes, bytes], ...] | None,
+    *,
+    path_end: tuple[str, ...] = (),
+    applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None,
 ) -> int:
     """Be the control thread of this interpreter until it is told to stop; the number of workers that are left then.
 
     ``control`` is a file descriptor, from here on owned by this function; ``path`` comes first in ``sys.path``;
     ``environ`` is the interpreter's environment, None for the main interpreter, which keeps the process's. Plain
-    arguments, because they cross from another interpreter.
+    arguments, because they cross from another interpreter. The main one may have more: ``path_end`` comes last in
+    ``sys.path``, and ``applications`` are callable objects by name.
     """
     channel = Channel(control, blocking=True)
     journal = Journal(channel)
     interpreter = _Interpreter(journal, process_group, application_group, threads, isolated=environ is not None)
+    interpreter.loader.give(applications or {})
     try:
-        sys.path[:] = [*path, *(folder for folder in sys.path if folder not in path)]
+        with _path_lock:
+            own = [folder for folder in sys.path if folder not in path]
+            sys.path[:] = [*path, *own, *(folder for folder in path_end if folder not in own and folder not in path)]
         if environ is not None:
             interpreter.isolate(environ)
         journal.tell(messages.frame(messages.READY))
@@ -328,5 +338,5 @@ def _stack(frame: FrameType | None) -> str:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import FrameType

@@ -28,6 +28,7 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE)]
 
 from asyncgroups import config  # noqa: E402
 from asyncgroups.asgi import ApplicationGroups  # noqa: E402
+from asyncgroups.frontend.lifecycle import Lifecycle  # noqa: E402
 from tests.serving import Server, serving  # noqa: E402
 
 TINY = """
@@ -154,7 +155,7 @@ async def hop(rounds: int, count: int = 2000) -> None:
         pass
 
     with written(TINY.format(here=HERE, threads=1)) as path:
-        application: Any = ApplicationGroups(lambda: config.read(path))
+        application: Any = ApplicationGroups.of(Lifecycle(lambda: config.read(path)))
 
         async def ours_once() -> None:
             await application(scope, client(), send)
@@ -173,7 +174,7 @@ async def hop(rounds: int, count: int = 2000) -> None:
         for _ in range(rounds):
             ours.append(await timed(ours_once))
             theirs.append(await timed(theirs_once))
-        await anyio.to_thread.run_sync(application.stop)
+        await anyio.to_thread.run_sync(application.lifecycle.stop)
     mine, thread = statistics.median(ours), statistics.median(theirs)
     print(f"one request {mine:.0f} us, to_thread.run_sync {thread:.0f} us; ratio {mine / thread:.2f}", flush=True)
 

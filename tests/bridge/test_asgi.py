@@ -18,6 +18,7 @@ import pytest
 
 from asyncgroups import config
 from asyncgroups.asgi import ApplicationGroups
+from asyncgroups.frontend.lifecycle import Lifecycle
 from tests.bridge.site import GROUPS, LABELS, names
 from tests.serving import APPS
 
@@ -51,9 +52,9 @@ def application() -> Iterator[ApplicationGroups]:
         "timeouts": {"graceful": 1, "interrupt": 1},
         "mount": mounts,
     }
-    application = ApplicationGroups(lambda: config.from_mapping(table, base=APPS, source="this test"))
+    application = ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=APPS, source="this test")))
     yield application
-    assert application.stop() == []
+    assert application.lifecycle.stop() == []
 
 
 def http(path: str, *, method: str = "GET", query: object = b"", headers: Any = (), **keys: Any) -> Event:
@@ -173,7 +174,7 @@ async def test_unknown_scope(application: ApplicationGroups) -> None:
 async def test_lifespan() -> None:
     """Startup and shutdown are answered; what was served is served no longer then."""
     table = {"app_dir": str(APPS), "mount": [{"path": "/", "app": "bridge_good:hello", "application_group": "x"}]}
-    application = ApplicationGroups(lambda: config.from_mapping(table, base=APPS, source="this test"))
+    application = ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=APPS, source="this test")))
     client = Client({"type": "lifespan.startup"})
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(application, {"type": "lifespan"}, client.receive, client.send)
@@ -187,7 +188,9 @@ async def test_lifespan() -> None:
 
 async def test_lifespan_with_a_configuration_that_is_wrong() -> None:
     """Startup fails and says why."""
-    application = ApplicationGroups(lambda: config.from_mapping({"threats": 1}, base=APPS, source="this test"))
+    application = ApplicationGroups.of(
+        Lifecycle(lambda: config.from_mapping({"threats": 1}, base=APPS, source="this test"))
+    )
     client = Client({"type": "lifespan.startup"})
     await application({"type": "lifespan"}, client.receive, client.send)  # type: ignore[arg-type,typeddict-item]
     assert [event["type"] for event in client.sent] == ["lifespan.startup.failed"]
@@ -422,21 +425,21 @@ async def test_cancelled_in_the_queue(application: ApplicationGroups, group: str
 async def test_cancelled_while_the_interpreter_starts(anyio_backend: str) -> None:
     """Before there is an interpreter: its worker serves the next request."""
     table = {"app_dir": str(APPS), "mount": [{"path": "/", "app": "bridge_good:hello", "application_group": "new"}]}
-    application = ApplicationGroups(lambda: config.from_mapping(table, base=APPS, source="this test"))
+    application = ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=APPS, source="this test")))
     client = Client(*body(b""))
     async with running(application, http("/"), client) as cancel:
         await until(lambda: "1 of 100 interpreters" in repr(application))
         cancel()
     assert client.sent == []
     assert (await call(application, http("/"))).body == b"hello"
-    assert application.stop() == []
+    assert application.lifecycle.stop() == []
 
 
 async def test_cancelled_while_the_application_loads(tmp_path: Path) -> None:
     """While it is imported: the import goes on, and the next request finds it loaded."""
     mount = {"path": "/", "app": "bridge_slow_import:application", "application_group": "slow"}
     table = {"app_dir": str(APPS), "process_env": {"GATE": str(tmp_path / "gate")}, "mount": [mount]}
-    application = ApplicationGroups(lambda: config.from_mapping(table, base=APPS, source="this test"))
+    application = ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=APPS, source="this test")))
     client = Client(*body(b""))
     async with running(application, http("/"), client) as cancel:
         await until((tmp_path / "gate.reached").exists)
@@ -444,7 +447,7 @@ async def test_cancelled_while_the_application_loads(tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
     assert (await call(application, http("/"))).body == b"loaded"
     assert client.sent == []
-    assert application.stop() == []
+    assert application.lifecycle.stop() == []
 
 
 @pytest.mark.parametrize("patient", [False, True], ids=["at-once", "later"])

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncgroups.config import Configuration, Document, from_mapping
-from asyncgroups.config.problems import lines_of, place
+from asyncgroups.config.problems import lines_of
+from asyncgroups.config.words import FileWords
 from asyncgroups.errors import ConfigurationError
 
 
@@ -145,7 +146,7 @@ def test_json_schema() -> None:
 )
 def test_places(loc: tuple[str | int, ...], text: str) -> None:
     """A place is written as TOML would write it, on one line."""
-    assert place(loc) == text
+    assert FileWords().place(loc) == text
 
 
 def test_lines() -> None:

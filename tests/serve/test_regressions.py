@@ -16,6 +16,7 @@ import pytest
 
 from asyncgroups import config
 from asyncgroups.asgi import ApplicationGroups
+from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.host.orphans import Orphan
 from asyncgroups.host.pool import Worker
 from asyncgroups.host.reaper import Reaper
@@ -170,7 +171,7 @@ async def status(application: ApplicationGroups, name: str, query: str = "") -> 
 def groups(tmp_path: Path, *names: str, **tables: dict[str, float]) -> ApplicationGroups:
     mounts = [{"path": f"/{name}", "app": f"regress_apps:{name}", "application_group": name} for name in names]
     table = {"python_path": [str(APPS)], "process_env": {"REGRESS_MARKS": str(tmp_path)}, "mount": mounts, **tables}
-    return ApplicationGroups(lambda: config.from_mapping(table, base=tmp_path, source="test"))
+    return ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=tmp_path, source="test")))
 
 
 @contextlib.asynccontextmanager
@@ -178,7 +179,7 @@ async def stopping(application: ApplicationGroups) -> AsyncIterator[ApplicationG
     try:
         yield application
     finally:
-        assert await asyncio.to_thread(application.stop) == []
+        assert await asyncio.to_thread(application.lifecycle.stop) == []
 
 
 def mark(folder: Path, name: str) -> None:
@@ -362,7 +363,7 @@ def test_no_thread_for_an_interpreter(tmp_path: Path, monkeypatch: pytest.Monkey
             assert await Client().ask(application, "nowhere") == 404  # whatever is made once has been made
             allow = no_threads(monkeypatch, "interpreter-")
             assert await status(application, "well") == 503
-            supervisor = application.start().supervisor
+            supervisor = application.lifecycle.start().supervisor
             before = descriptors()
             for _ in range(5):
                 assert await status(application, "well") == 503

@@ -13,6 +13,7 @@ import pytest
 
 from asyncgroups.asgi import ApplicationGroups
 from asyncgroups.config import from_mapping
+from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.host import interpreters as host
 from tests.serving import APPS
 
@@ -34,13 +35,13 @@ def groups(tmp_path: Path) -> Groups:
             {"path": f"/{name}", "app": "limits_who:application", "application_group": name} for name in ("one", "two")
         ]
         mapping = {"app_dir": str(APPS), "mount": mounts, "limits": limits, "timeouts": {"graceful": 0, "interrupt": 5}}
-        application = ApplicationGroups(lambda: from_mapping(mapping, base=tmp_path, source="test"))
+        application = ApplicationGroups.of(Lifecycle(lambda: from_mapping(mapping, base=tmp_path, source="test")))
         transport = httpx.ASGITransport(application)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=20) as client:
             try:
                 yield application, client
             finally:
-                left = await anyio.to_thread.run_sync(application.stop)
+                left = await anyio.to_thread.run_sync(application.lifecycle.stop)
         assert left == []
 
     return start
@@ -81,8 +82,8 @@ async def test_an_interpreter_whose_program_fails(
         with monkeypatch.context() as patch:
             patch.setattr(host, "_PREPARE", "raise LookupError('nothing there')")
             assert (await client.get("/one")).status_code in (500, 502)
+        await well(client, "/one")  # the interpreter has said what ended it before another takes its place
         assert "LookupError: nothing there" in caplog.text
-        await well(client, "/one")
         assert "1 of 100 interpreters" in repr(application)
 
 
@@ -111,7 +112,7 @@ async def test_a_control_thread_that_ends(groups: Groups, caplog: pytest.LogCapt
     """An interpreter whose control channel has ended is not used any more, and its group gets a new one."""
     async with groups() as (application, client):
         before = (await client.get("/one")).json()["interpreter"]
-        (interpreter,) = application.start().supervisor._alive
+        (interpreter,) = application.lifecycle.start().supervisor._alive
         interpreter.channel.shut()
         with anyio.fail_after(20):
             await anyio.to_thread.run_sync(interpreter.join, 20)

@@ -1,0 +1,193 @@
+"""The configuration as a program writes it: objects and keyword arguments that become what a file would give.
+
+Law: nothing is judged here; what is given goes to ``reader.from_mapping`` as it is, and is checked there.
+May import the rest of ``config``.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from asyncgroups.config.configuration import Configuration
+from asyncgroups.config.problems import Problems
+from asyncgroups.config.reader import from_mapping
+from asyncgroups.config.values import LogLevel, WsgiApplication
+from asyncgroups.config.words import PythonWords
+
+__all__ = ["Arguments", "LimitArguments", "Mount", "Options", "TimeoutArguments", "VirtualHost", "declared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A URL path bound to a WSGI application (WSGIScriptAlias).
+
+    path: URL path, decoded text; "/" is the root.
+    app: import string ``module:attribute``; in the application group %{GLOBAL} a callable object will do as well.
+
+    The rest as in ``asyncgroups.toml``; None takes what the virtual host or the server configuration says.
+
+    application_group: name of the group, or %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} (WSGIApplicationGroup).
+    process_group: "" for this process (WSGIProcessGroup).
+    threads: number of threads that live in the group's interpreter.
+    preload: whether the application is loaded at the start.
+    env: variables of each request's environment, name to value (SetEnv).
+    process_env: variables of the group's own ``os.environ``, name to value.
+    python_path: further folders of the group's ``sys.path``.
+    app_dir: its first folder. Relative paths start from the working directory.
+    """
+
+    path: str
+    app: str | WsgiApplication
+    _: KW_ONLY
+    application_group: str | None = None
+    process_group: str | None = None
+    threads: int | None = None
+    preload: bool | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    process_env: Mapping[str, str] | None = field(default=None, repr=False)
+    python_path: Sequence[str | os.PathLike[str]] | None = None
+    app_dir: str | os.PathLike[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """The applications of one server name (<VirtualHost>).
+
+    server_name: host name, text, with a port where it should count (ServerName).
+    server_alias: other names of the same host, "*." in front stands for any (ServerAlias).
+    mounts: its mounts; the server's come after them.
+
+    The rest as for ``Mount``; a mount's own setting beats its virtual host's, and that the server configuration's.
+    """
+
+    server_name: str
+    _: KW_ONLY
+    server_alias: Sequence[str] = ()
+    mounts: Iterable[Mount] = ()
+    application_group: str | None = None
+    process_group: str | None = None
+    threads: int | None = None
+    preload: bool | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    process_env: Mapping[str, str] | None = field(default=None, repr=False)
+    python_path: Sequence[str | os.PathLike[str]] | None = None
+    app_dir: str | os.PathLike[str] | None = None
+
+
+class LimitArguments(TypedDict, total=False):
+    """``limits``: as [limits] of ``asyncgroups.toml``."""
+
+    groups: int
+    """Interpreters alive at once; past it requests are answered 503."""
+    backlog: int
+    """Requests that wait for one group; past it requests are answered 503."""
+    request_body: int | str
+    """Largest request body in bytes, or with a unit ("1 GiB"), or "unlimited"; past it requests are answered 413."""
+
+
+class TimeoutArguments(TypedDict, total=False):
+    """``timeouts``: as [timeouts] of ``asyncgroups.toml``, in seconds."""
+
+    startup: float
+    """How long an interpreter may take to start and load its first application; 0 is no limit."""
+    queue: float
+    """How long a request may wait for a worker; past it requests are answered 503; 0 is no limit."""
+    request: float
+    """How long an application may take for one request before it is interrupted; 0 is no limit."""
+    interrupt: float
+    """From the interrupt of a request until its interpreter is given up."""
+    graceful: float
+    """How long running requests may go on when the application is stopped."""
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments that every way to write a configuration in Python has; as in ``asyncgroups.toml``."""
+
+    application_group: str
+    """Name of the application group: %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or any other text."""
+    process_group: Literal[""]
+    """Name of the process group; "" is this process."""
+    threads: int
+    """Threads that live in each group's interpreter."""
+    preload: bool
+    """Whether applications are loaded at the start, before the first request."""
+    env: Mapping[str, str]
+    """Variables of each request's environment."""
+    process_env: Mapping[str, str]
+    """Variables of os.environ in the interpreters."""
+    python_path: Sequence[str | os.PathLike[str]]
+    """Further folders of each interpreter's sys.path."""
+    app_dir: str | os.PathLike[str]
+    """First folder of each interpreter's sys.path; by default the working directory, which in GLOBAL comes last."""
+    server_name: str
+    """Host name of the server, with a port where names of groups should have one."""
+    log_level: LogLevel
+    """Least level of what is logged, where the host has set up no logging for ``asyncgroups``."""
+    global_threads: int
+    """Threads that run the application group %{GLOBAL}."""
+    limits: LimitArguments
+    """What a client can make the applications hold."""
+    timeouts: TimeoutArguments
+    """Seconds."""
+
+
+class Arguments(Options, total=False):
+    """All keyword arguments of ``ApplicationGroups``."""
+
+    mounts: Iterable[Mount]
+    """The mounts of the server configuration."""
+    virtual_hosts: Iterable[VirtualHost]
+    """The virtual hosts, which come before the server configuration."""
+
+
+def declared(arguments: Mapping[str, Any], *, source: str, single: Mount | None = None) -> Configuration:
+    """Make a configuration of keyword arguments.
+
+    arguments: as ``Arguments`` has them; as ``Options``, where there is a ``single`` mount. source: name for messages,
+    text. Relative paths start from the working directory. Raises ConfigurationError, with every problem.
+    """
+    words = PythonWords(single=single is not None)
+    problems = Problems(source, text=None, options={}, words=words)
+    known = Arguments.__annotations__ if single is None else Options.__annotations__
+    for name in arguments.keys() - known.keys():
+        problems.add((name,), words.unknown_argument(name, known))
+    table = _table({name: value for name, value in arguments.items() if name in known})
+    if single is not None:
+        table["mount"] = [_section(single, Mount)]
+    if "global_threads" in table:
+        table["global"] = {"threads": table.pop("global_threads")}
+    return from_mapping(table, base=Path.cwd(), source=source, problems=problems)
+
+
+_KEYS = {"mounts": "mount", "virtual_hosts": "virtual_host"}
+
+
+def _table(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        _KEYS.get(key, key): _value(key, value) for key, value in given.items() if value is not None or key == "app"
+    }
+
+
+def _value(key: str, value: Any) -> Any:
+    """A value as TOML's parser gives it; what is nothing of the kind stays as it is, and is refused."""
+    match key, value:
+        case "mounts" | "virtual_hosts", Iterable() if not isinstance(value, str | Mapping):
+            return [_section(one, Mount if key == "mounts" else VirtualHost) for one in value]
+        case "app_dir", os.PathLike():
+            return os.fsdecode(value)
+        case "python_path", Iterable() if not isinstance(value, str | bytes | Mapping):
+            return [os.fsdecode(one) if isinstance(one, os.PathLike) else one for one in value]
+        case "server_alias", Iterable() if not isinstance(value, str | bytes | Mapping):
+            return list(value)
+        case "env" | "process_env" | "limits" | "timeouts", Mapping():
+            return dict(value)
+        case _:
+            return value
+
+
+def _section(one: object, kind: type[Mount | VirtualHost]) -> object:
+    if isinstance(one, kind):
+        return _table({each.name: getattr(one, each.name) for each in fields(one)})
+    return list(one.items()) if isinstance(one, dict) else one  # a table is what a file has

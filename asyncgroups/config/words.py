@@ -1,0 +1,215 @@
+"""What the places and problems of a configuration are called: in the words of a TOML file, or in those of Python.
+
+Law: pure. A ``Loc`` is one and the same for both kinds; only what is said about it differs.
+May import pydantic, ``config.model`` and ``config.values``.
+"""
+
+import difflib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from pydantic_core import ErrorDetails
+
+from asyncgroups.config.model import (
+    Document,
+    GlobalSection,
+    Limits,
+    MountSection,
+    Section,
+    Timeouts,
+    VirtualHostSection,
+)
+from asyncgroups.config.values import shown
+
+__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Words"]
+
+type Loc = tuple[int | str, ...]
+"""Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""
+
+TABLES: Mapping[tuple[str, ...], type[Section]] = MappingProxyType(
+    {
+        (): Document,
+        ("mount",): MountSection,
+        ("virtual_host",): VirtualHostSection,
+        ("virtual_host", "mount"): MountSection,
+        ("global",): GlobalSection,
+        ("limits",): Limits,
+        ("timeouts",): Timeouts,
+    }
+)
+ARRAYS = frozenset({"mount", "virtual_host"})
+VARIABLES = frozenset({"env", "process_env"})
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Words(ABC):
+    """The words of one kind of configuration.
+
+    nothing_mounted: sentence for one that mounts nothing. global_threads: where the threads of GLOBAL are set.
+    host_path_first: whether the main interpreter's own ``sys.path`` comes before an ``app_dir`` that nobody has given.
+    """
+
+    nothing_mounted: str
+    global_threads: str
+    host_path_first: bool
+
+    def place(self, loc: Loc) -> str:
+        """What the place is called: ``virtual_host[0].mount[1].path``."""
+        text = ""
+        for part in loc:
+            if isinstance(part, int):
+                text += f"[{part}]"
+            else:
+                text += ("." if text else "") + (part if _BARE_KEY.fullmatch(part) else f'"{ascii(part)[1:-1]}"')
+        return text
+
+    def sentence(self, error: ErrorDetails) -> str:
+        """An error of pydantic's in these words; ``values`` has the sentences about single values."""
+        value = error["input"]
+        match error["type"]:
+            case "extra_forbidden":
+                return self._unknown(error["loc"])
+            case "missing":
+                return "is missing"
+            case "model_type" | "dict_type":
+                return self._no_table(error)
+            case "refused" if error["loc"][-1] == "app" and not isinstance(value, str):
+                return self._no_application(error)
+            case "tuple_type" if error["loc"][-1] in ARRAYS:
+                return self._no_array(error)
+            case "tuple_type":
+                return f"must be a list of strings, not {shown(value)}" + (
+                    f"; write [{shown(value)}]" if isinstance(value, str) else ""
+                )
+            case _ if not isinstance(value, str) and error["loc"][-2:-1] and error["loc"][-2] in VARIABLES:
+                return self._no_variable(error)
+            case _:
+                return error["msg"]
+
+    @abstractmethod
+    def _unknown(self, loc: Loc) -> str:
+        """What to say of a key that its table does not have."""
+
+    @abstractmethod
+    def _no_table(self, error: ErrorDetails) -> str:
+        """What to say where one table should be, and something else is."""
+
+    @abstractmethod
+    def _no_array(self, error: ErrorDetails) -> str:
+        """What to say where an array of tables should be, and something else is."""
+
+    def _no_application(self, error: ErrorDetails) -> str:
+        """What to say of an application that is no string."""
+        return error["msg"]
+
+    def _no_variable(self, error: ErrorDetails) -> str:
+        """What to say of a variable whose value is no string."""
+        return error["msg"]
+
+
+class FileWords(Words):
+    """The words of a TOML file, and of the command line, which says what could stand in one."""
+
+    nothing_mounted = "nothing is mounted; add a [[mount]] with a path and an app"
+    global_threads = "in [global] threads"
+    host_path_first = False
+
+    def _unknown(self, loc: Loc) -> str:
+        """Where the key belongs, or which one it resembles."""
+        *here, key = _names(loc)
+        table = tuple(here)
+        homes = [names for names, section in TABLES.items() if key in _keys(section)]
+        if homes:
+            home = min(homes, key=lambda names: (names[: len(table)] != table, len(names)))
+            if not home:
+                return "unknown key here; it belongs to the top level, above the first [table]"
+            header = ".".join(home)
+            return f"unknown key here; it belongs to {f'[[{header}]]' if home[-1] in ARRAYS else f'[{header}]'}"
+        return "unknown key" + _resembling(key, _keys(TABLES[table]))
+
+    def _no_table(self, error: ErrorDetails) -> str:
+        name, value = str(error["loc"][-1]), error["input"]
+        return f"must be one table, not {shown(value)}" + (
+            f"; write [{name}], not [[{name}]]"
+            if isinstance(value, list) and value and isinstance(value[0], dict)
+            else ""
+        )
+
+    def _no_array(self, error: ErrorDetails) -> str:
+        header, value = ".".join(_names(error["loc"])), error["input"]
+        return f"there can be several of them: write [[{header}]], not " + (
+            f"[{header}]" if isinstance(value, dict) else shown(value)
+        )
+
+    def _no_variable(self, error: ErrorDetails) -> str:
+        # In TOML every key below [env] is env's: the rest of the top level has to stand above it.
+        name = str(error["loc"][-1])
+        return error["msg"] + (
+            f"; the key {name} of the top level stands above the first [table]" if name in _keys(Document) else ""
+        )
+
+
+class PythonWords(Words):
+    """The words of a call of ``ApplicationGroups``.
+
+    single: whether the one mount is not written as such, since the call is about nothing else.
+    """
+
+    nothing_mounted = "nothing is mounted; give mounts=[Mount(path, app)]"
+    global_threads = "with global_threads"
+    host_path_first = True
+
+    def __init__(self, *, single: bool) -> None:
+        self._single = single
+
+    def place(self, loc: Loc) -> str:
+        """``virtual_hosts[0].mounts[1].path``."""
+        if loc[:2] == ("global", "threads"):
+            return "global_threads"
+        if self._single and loc[:2] == ("mount", 0):
+            loc = loc[2:] or ("app",)
+        inside = [at for at, part in enumerate(loc) if isinstance(part, str) and part in VARIABLES][:1]
+        arrays = loc[: inside[0]] if inside else loc
+        return super().place(tuple(f"{part}s" if part in ARRAYS else part for part in arrays) + loc[len(arrays) :])
+
+    def unknown_argument(self, name: str, known: Collection[str]) -> str:
+        """What to say of a keyword argument that there is not; ``known`` are those that there are."""
+        if name in _keys(Document) and name not in {*ARRAYS, "global"}:
+            return "belongs to the server around this application: give it there"
+        return "unknown argument" + _resembling(name, known)
+
+    def _unknown(self, loc: Loc) -> str:
+        *here, key = _names(loc)
+        return "unknown key" + _resembling(key, _keys(TABLES[tuple(here)]))
+
+    def _no_table(self, error: ErrorDetails) -> str:
+        names = _names(error["loc"])
+        if names[-1] in ARRAYS:
+            return "must be a Mount" if names[-1] == "mount" else "must be a VirtualHost"
+        return f"must be a dict, not {shown(error['input'])}"
+
+    def _no_array(self, error: ErrorDetails) -> str:
+        one = "Mount" if error["loc"][-1] == "mount" else "VirtualHost"
+        return f"must be a list of {one} objects"
+
+    def _no_application(self, error: ErrorDetails) -> str:
+        if callable(error["input"]):
+            return error["msg"]
+        kind = type(error["input"]).__name__
+        return f'must be an import string such as "shop.wsgi:application", or a callable object, not {kind}'
+
+
+def _names(loc: Loc) -> tuple[str, ...]:
+    return tuple(part for part in loc if isinstance(part, str))
+
+
+def _keys(table: type[Section]) -> list[str]:
+    return [field.alias or name for name, field in table.model_fields.items()]
+
+
+def _resembling(key: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
