@@ -140,9 +140,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python="3.14", requires=["pythons"])
 def types(session: nox.Session) -> None:
-    """Check the types."""
+    """Check the types, and that those of the public names are complete."""
     session.install("-e", ".", "--group", "types")
     session.run("mypy", *session.posargs)
+    python = str(Path(session.bin) / "python")
+    pyright = ["pyright", "--pythonpath", python, "--pythonversion", "3.14"]
+    session.run(*pyright, "tests/embed/typed.py")
+    session.run(*pyright, "--ignoreexternal", "--verifytypes", "asyncgroups")
 
 
 @nox.session(python=VERSIONS, requires=["pythons"])

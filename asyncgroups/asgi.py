@@ -51,7 +51,7 @@ class ApplicationGroups:
         Raises ConfigurationError, with every problem and its place (``mounts[0].threads``).
         """
         configuration = declared(arguments, source="ApplicationGroups(...)")
-        self.lifecycle = Lifecycle(lambda: configuration)
+        self.lifecycle: Lifecycle = Lifecycle(lambda: configuration)
         """For who starts, drains or stops it by hand."""
 
     @classmethod
@@ -70,7 +70,7 @@ class ApplicationGroups:
 
         path: of a TOML file; it is read at the start, which raises, or answers, what is wrong with it.
         """
-        return cls.of(Lifecycle(lambda: read(path)))
+        return cls.of(Lifecycle(partial(read, os.fspath(path))))
 
     @classmethod
     def of(cls, lifecycle: Lifecycle) -> ApplicationGroups:
@@ -151,5 +151,5 @@ def _configuration_of_environment() -> Configuration:
     return read(os.environ.get("ASYNCGROUPS_CONFIG", "asyncgroups.toml"))
 
 
-application = ApplicationGroups.of(Lifecycle(_configuration_of_environment))
+application: ApplicationGroups = ApplicationGroups.of(Lifecycle(_configuration_of_environment))
 """The application that ``ASYNCGROUPS_CONFIG`` describes, by default ``asyncgroups.toml`` in the working directory."""

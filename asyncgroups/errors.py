@@ -42,7 +42,7 @@ class ConfigurationError(ApplicationGroupsError):
 
     def __init__(self, source: str, problems: list[str]) -> None:
         self.source = source
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         super().__init__(source, self.problems)
 
     def __str__(self) -> str:
@@ -98,21 +98,21 @@ class TooManyGroups(ApplicationGroupsError):
     """Raised by ``frontend.supervisor`` when a request needs an interpreter beyond ``limits.groups``."""
 
     status = 503
-    retry_after = 30
+    retry_after: int | None = 30
 
 
 class Overloaded(ApplicationGroupsError):
     """Raised when a request finds ``limits.backlog`` requests waiting, or has waited for ``timeouts.queue`` seconds."""
 
     status = 503
-    retry_after = 5
+    retry_after: int | None = 5
 
 
 class ShuttingDown(ApplicationGroupsError):
     """Raised by ``frontend.supervisor`` for a request that waits, or needs an interpreter, while the server stops."""
 
     status = 503
-    retry_after = 5
+    retry_after: int | None = 5
 
 
 class PoolRetired(ShuttingDown):

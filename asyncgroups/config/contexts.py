@@ -218,7 +218,7 @@ class Contexts:
     def _named(self, application: WsgiApplication, loc: Loc) -> str:
         """A name for a callable object: no import string, and no other object's."""
         kind = application if hasattr(application, "__qualname__") else type(application)
-        text = f"{kind.__module__}.{kind.__qualname__}"
+        text = f"{getattr(kind, '__module__', None)}.{kind.__qualname__}"
         name = f"<{text if text.isprintable() else 'object'}: {self._place((*loc, 'app'))}>"
         self._applications[name] = application
         return name

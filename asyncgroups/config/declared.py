@@ -152,7 +152,7 @@ def declared(arguments: Mapping[str, Any], *, source: str, single: Mount | None 
     problems = Problems(source, text=None, options={}, words=words)
     known = Arguments.__annotations__ if single is None else Options.__annotations__
     for name in arguments.keys() - known.keys():
-        problems.add((name,), words.unknown_argument(name, known))
+        problems.add((), f"{name}: {words.unknown_argument(name, known)}")
     table = _table({name: value for name, value in arguments.items() if name in known})
     if single is not None:
         table["mount"] = [_section(single, Mount)]

@@ -4,7 +4,7 @@ Law: declarations only; what a value may be stands in ``values``, what two value
 ``contexts``. ``None`` means "not given here". May import pydantic and ``config.values``.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,7 +49,9 @@ type Variables = dict[VariableName, VariableValue]
 class Section(BaseModel):
     """What holds for every table: unknown keys are errors, "4" is no number, nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
 
 class Settings(Section):

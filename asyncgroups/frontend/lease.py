@@ -183,7 +183,7 @@ class Lease:
     __slots__ = ("_half", "_inlet", "_limit_at", "_supervisor", "_worker", "_writing", "state")
 
     def __init__(self, supervisor: Supervisor, worker: Worker) -> None:
-        self.state = State.BUSY
+        self.state: State = State.BUSY
         self._supervisor = supervisor
         self._worker = worker
         self._inlet = loops.inlet(worker)

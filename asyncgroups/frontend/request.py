@@ -22,12 +22,21 @@ class Head:
 
     __slots__ = ("content_length", "fields", "host", "port", "root", "route", "scope")
 
+    root: bytes
+    route: bytes
+
     def __init__(self, scope: HTTPScope) -> None:
-        self.scope = scope
+        self.scope: HTTPScope = scope
         self.host: bytes | None = None
         self.content_length: int | None = None
         self.fields: list[bytes] = []
-        self.root, self.route = split_target(scope.get("raw_path"), scope["path"], scope.get("root_path") or "")
+        app_root_path = scope.get("app_root_path")
+        self.root, self.route = split_target(
+            scope.get("raw_path"),
+            scope["path"],
+            scope.get("root_path") or "",
+            app_root_path=app_root_path if isinstance(app_root_path, str) else "",
+        )
         if not self.route.startswith(b"/") and self.route:
             if self.route != b"*":
                 raise RequestRefused(f"the target {self.route[:80]!r} is no path")

@@ -108,8 +108,8 @@ class GroupInterpreter:
 
     def __init__(self, bootstrap: Bootstrap, *, reaper: Reaper, on_end: Callable[[GroupInterpreter], None]) -> None:
         self.bootstrap = bootstrap
-        self.label = label(bootstrap.application_group)
-        self.state = State.STARTING
+        self.label: str = label(bootstrap.application_group)
+        self.state: State = State.STARTING
         self.failure: str | None = None
         """Why it could not be made, or has died."""
         self.on_refusal: Callable[[str, str, str], None] | None = None
@@ -117,6 +117,7 @@ class GroupInterpreter:
         self._reaper = reaper
         self._on_end = on_end
         self._interpreter: interpreters.Interpreter | None = None
+        self.channel: wire.Channel
         self.channel, self._control = wire.pair()
         self._thread = threading.Thread(target=self._live, name=f"interpreter-{self.label}", daemon=self._is_main)
 

@@ -39,12 +39,12 @@ class Worker:
     __slots__ = ("channel", "exchange", "inlet", "number", "pool", "ready")
 
     def __init__(self, pool: Pool, number: int, channel: Channel) -> None:
-        self.pool = pool
-        self.number = number
-        self.channel = channel
-        self.exchange = 0
+        self.pool: Pool = pool
+        self.number: int = number
+        self.channel: Channel = channel
+        self.exchange: int = 0
         """The number of the exchange that it runs; 0 while it is idle."""
-        self.ready = False
+        self.ready: bool = False
         """Whether it has ever said something: until then its interpreter may be starting."""
         self.inlet: object = None
         """What the front end keeps from one exchange to the next."""
@@ -88,7 +88,7 @@ class Pool:
 
     def __init__(self, interpreter: GroupInterpreter, *, threads: int, backlog: int) -> None:
         self.interpreter = interpreter
-        self.state = State.OPEN
+        self.state: State = State.OPEN
         self._threads = threads
         self._backlog = backlog
         self._lock = threading.Lock()

@@ -68,8 +68,8 @@ class VirtualHosts:
     __slots__ = ("_exact", "_wildcards", "server", "virtual_hosts")
 
     def __init__(self, server: VirtualHost, virtual_hosts: Iterable[VirtualHost]) -> None:
-        self.server = server
-        self.virtual_hosts = tuple(virtual_hosts)
+        self.server: VirtualHost = server
+        self.virtual_hosts: tuple[VirtualHost, ...] = tuple(virtual_hosts)
         self._exact: dict[str, _Sharers] = {}
         self._wildcards: dict[str, _Sharers] = {}  # "*.example.com" under ".example.com"
         for host in (*self.virtual_hosts, server):

@@ -24,10 +24,11 @@ _PLAIN = re.compile(rb"/[^%?]*")
 _SAFE = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"%?#")
 
 
-def split_target(raw_path: bytes | None, path: str, root_path: str) -> tuple[bytes, bytes]:
+def split_target(raw_path: bytes | None, path: str, root_path: str, *, app_root_path: str = "") -> tuple[bytes, bytes]:
     """The scope's root path, and the path below it that is to be routed; both percent-encoded bytes.
 
     raw_path, path, root_path: the scope's keys of these names; raw_path is None where the server gives none.
+    app_root_path: what root_path was before a framework added its own mounts to it, text: a key of Starlette's scope.
 
     The first is ``root_path``, without a slash at its end, whether or not the path begins with it. The second begins
     with ``/``; or is empty, where the path is just ``root_path``; or is ``*`` or an authority, which stay as they are.
@@ -44,7 +45,11 @@ def split_target(raw_path: bytes | None, path: str, root_path: str) -> tuple[byt
     stripped, rest = _agree(raw_path, path_bytes)
     # A framework may have taken (its own part of) the root off ``path`` already: not twice then.
     if root and not (stripped and root.endswith(stripped)):
-        rest = _below(root, rest)
+        below = _below(root, rest)
+        if below is None and app_root_path:
+            # A proxy took its part off the path, and the framework knows only how to add to root_path.
+            below = _below(root.removeprefix(_encode(app_root_path.rstrip("/"))), rest)
+        rest = rest if below is None else below
     return _quote(root), rest
 
 
@@ -82,12 +87,12 @@ def _length_before(decoded: bytes, path: bytes) -> int | None:
     return before if decoded.startswith(replaced[:before]) else None
 
 
-def _below(root: bytes, rest: bytes) -> bytes:
-    """``rest`` without ``root`` at its front; all of it where it does not begin with it, or ends no segment there."""
+def _below(root: bytes, rest: bytes) -> bytes | None:
+    """``rest`` without ``root`` at its front; None where it does not begin with it, or ends no segment there."""
     if not unquote_to_bytes(rest).startswith(root):
-        return rest
+        return None
     below = rest[_raw_offset(rest, len(root)) :]
-    return below if below[:1] in (b"", b"/") else rest
+    return below if below[:1] in (b"", b"/") else None
 
 
 def _raw_offset(raw: bytes, count: int) -> int:

@@ -81,7 +81,7 @@ class Channel:
         self._read_size = _READ
         self.descriptors: list[int] = []
         """File descriptors that have come, in their order; whoever takes one off the list closes it."""
-        self.torn = False
+        self.torn: bool = False
         """Whether an interrupt has hit a read: what that had taken is lost, and with it where the messages begin."""
 
     def __repr__(self) -> str:

@@ -196,9 +196,9 @@ class Record:
     __slots__ = ("exchange", "level", "text")
 
     def __init__(self, level: int, exchange: int, text: str) -> None:
-        self.level = level
-        self.exchange = exchange
-        self.text = text
+        self.level: int = level
+        self.exchange: int = exchange
+        self.text: str = text
 
 
 def record(level: int, exchange: int, text: str) -> bytes:
@@ -228,6 +228,19 @@ class Request:
     ``script_name`` and ``path_info`` are percent-encoded; ``env`` and ``headers`` are alternating names and values.
     """
 
+    application: bytes
+    method: bytes
+    scheme: bytes
+    http_version: bytes
+    script_name: bytes
+    path_info: bytes
+    query_string: bytes
+    target: bytes
+    server_name: bytes
+    server_port: bytes
+    client_host: bytes
+    client_port: bytes
+
     __slots__ = (
         "application",
         "body",
@@ -252,7 +265,7 @@ class Request:
         first_header = 2 + _FIXED + 2 * int(fields[1])
         if not fields[0].isdigit() or not fields[1].isdigit() or first_header > len(fields):
             raise ValueError("numbers that are none, or too large")
-        self.exchange = int(fields[0])
+        self.exchange: int = int(fields[0])
         (
             self.application,
             self.method,
@@ -267,10 +280,10 @@ class Request:
             self.client_host,
             self.client_port,
         ) = fields[2 : 2 + _FIXED]
-        self.env = fields[2 + _FIXED : first_header]
-        self.headers = fields[first_header:]
-        self.complete = complete
-        self.body = body
+        self.env: list[bytes] = fields[2 + _FIXED : first_header]
+        self.headers: list[bytes] = fields[first_header:]
+        self.complete: bool = complete
+        self.body: bytes = body
         if len(self.headers) % 2 or len(self.env) % 2:
             raise ValueError("an odd number of names and values")
 
@@ -302,10 +315,10 @@ class Start:
     __slots__ = ("body", "complete", "headers", "status")
 
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]], *, complete: bool, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.complete = complete
-        self.body = body
+        self.status: int = status
+        self.headers: list[tuple[bytes, bytes]] = headers
+        self.complete: bool = complete
+        self.body: bytes = body
 
 
 def start(kind: int, head: bytes, body: bytes, *, complete: bool) -> bytes:

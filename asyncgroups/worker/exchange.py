@@ -23,8 +23,8 @@ class Exchange:
     __slots__ = ("_arrived", "_channel", "_credit", "_held", "_taken", "aborted", "complete", "number")
 
     def __init__(self, channel: Channel, number: int, *, body: bytes, complete: bool) -> None:
-        self.number = number
-        self.complete = complete
+        self.number: int = number
+        self.complete: bool = complete
         """Whether the last byte of the request body has arrived."""
         self.aborted: str | None = None
         """Why nobody waits for the response any more."""

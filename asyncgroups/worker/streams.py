@@ -109,7 +109,7 @@ class FileWrapper:
         self.filelike = filelike
         self.block_size = block_size
         if hasattr(filelike, "close"):
-            self.close = filelike.close
+            self.close: Callable[[], object] = filelike.close
 
     def __iter__(self) -> FileWrapper:
         return self
@@ -144,6 +144,7 @@ _BINARY_FILES = frozenset({"BufferedReader", "BufferedRandom", "FileIO"})
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     class Readable(Protocol):

@@ -57,7 +57,7 @@ class Response:
     __slots__ = ("_exchange", "_head", "_is_head", "_no_body", "_rest", "iterable", "state")
 
     def __init__(self, exchange: Exchange, method: bytes) -> None:
-        self.state = WAITING
+        self.state: str = WAITING
         self._exchange = exchange
         self._is_head = self._no_body = method == b"HEAD"
         self._head = b""

@@ -1,0 +1,351 @@
+"""The configuration written in Python: the same as a file's, checked by the same rules, in its own words."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncgroups.config import (
+    Arguments,
+    Configuration,
+    Document,
+    LimitArguments,
+    Mount,
+    Options,
+    TimeoutArguments,
+    VirtualHost,
+    declared,
+    from_mapping,
+)
+from asyncgroups.config.model import GlobalSection, Limits, MountSection, Section, Timeouts, VirtualHostSection
+from asyncgroups.errors import ConfigurationError
+
+SOURCE = "ApplicationGroups(...)"
+
+
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    raise NotImplementedError
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    raise NotImplementedError
+
+
+class Site:
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        raise NotImplementedError
+
+
+class Asynchronous:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+
+def made(**arguments: Any) -> Configuration:
+    return declared(arguments, source=SOURCE)
+
+
+def problems(configure: Callable[[], Configuration]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        configure()
+    return list(caught.value.problems)
+
+
+def keys(section: type[Section]) -> set[str]:
+    return {field.alias or name for name, field in section.model_fields.items()}
+
+
+def fields(kind: type[Any]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+SERVERS_OWN = {"bind", "certfile", "keyfile", "keyfile_password", "ca_certs"}
+
+
+@pytest.mark.parametrize(
+    ("python", "file"),
+    [
+        (
+            set(Arguments.__annotations__),
+            keys(Document) - SERVERS_OWN - {"mount", "virtual_host", "global"}
+            | {"mounts", "virtual_hosts"}
+            | {f"global_{key}" for key in keys(GlobalSection)},
+        ),
+        (set(Options.__annotations__), set(Arguments.__annotations__) - {"mounts", "virtual_hosts"}),
+        (fields(Mount), keys(MountSection)),
+        (fields(VirtualHost), keys(VirtualHostSection) - {"mount"} | {"mounts"}),
+        (set(LimitArguments.__annotations__), keys(Limits)),
+        (set(TimeoutArguments.__annotations__), keys(Timeouts)),
+    ],
+    ids=["arguments", "single", "Mount", "VirtualHost", "limits", "timeouts"],
+)
+def test_every_key_of_a_file_has_its_argument(python: set[str], file: set[str]) -> None:
+    """What a file can say Python can, under the same name, but for what is the outer server's."""
+    assert python == file
+
+
+FILE = """
+server_name = "www.example.com"
+app_dir = "site"
+python_path = ["lib", "/"]
+application_group = "%{SERVER}"
+process_group = ""
+threads = 2
+preload = true
+log_level = "debug"
+env = { SITE = "main" }
+process_env = { A = "b" }
+global.threads = 3
+limits = { groups = 20, backlog = 7, request_body = "1 KiB" }
+timeouts = { startup = 1, queue = 2.5, request = 3, interrupt = 4, graceful = 0 }
+
+[[mount]]
+path = "/shop"
+app = "shop.wsgi:application"
+application_group = "shop"
+threads = 4
+env = { SITE = "shop" }
+
+[[virtual_host]]
+server_name = "blog.example.com:8080"
+server_alias = ["*.blog.example.com"]
+application_group = "blog"
+preload = false
+[[virtual_host.mount]]
+path = "/"
+app = "blog:app"
+app_dir = "lib"
+python_path = []
+"""
+
+
+def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both give one and the same configuration, with paths from the working directory."""
+    for folder in ("lib", "site"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    python = made(
+        mounts=(
+            one
+            for one in [
+                Mount("/shop", "shop.wsgi:application", application_group="shop", threads=4, env={"SITE": "shop"})
+            ]
+        ),
+        virtual_hosts=(
+            VirtualHost(
+                "blog.example.com:8080",
+                server_alias=("*.blog.example.com",),
+                application_group="blog",
+                preload=False,
+                mounts=[Mount("/", "blog:app", app_dir=Path("lib"), python_path=())],
+            ),
+        ),
+        server_name="www.example.com",
+        app_dir=Path("site"),
+        python_path=["lib", Path("/")],
+        application_group="%{SERVER}",
+        process_group="",
+        threads=2,
+        preload=True,
+        log_level="debug",
+        env={"SITE": "main"},
+        process_env={"A": "b"},
+        global_threads=3,
+        limits={"groups": 20, "backlog": 7, "request_body": "1 KiB"},
+        timeouts={"startup": 1, "queue": 2.5, "request": 3, "interrupt": 4, "graceful": 0},
+    )
+    file = from_mapping(tomllib.loads(FILE), base=tmp_path, source=SOURCE)
+
+    def told(configuration: Configuration) -> list[Any]:
+        everything = [
+            [
+                (host.server_name, host.server_alias, mount.path, mount.application, mount.application_group),
+                (mount.preload, mount.process_group, dict(mount.env), mount.settings, inherited),
+            ]
+            for host, mount, inherited in configuration.mounts()
+        ]
+        names = ("global_threads", "log_level", "limits", "timeouts", "source")
+        return [everything, [getattr(configuration, name) for name in names]]
+
+    assert told(python) == told(file)
+    assert len(python.mounts()) == 2
+
+
+NOTHING = "nothing is mounted; give mounts=[Mount(path, app)]"
+NO_APPLICATION = 'must be an import string such as "shop.wsgi:application", or a callable object'
+THREADS_OF_GLOBAL = "a mount in %{GLOBAL} has the threads of the main interpreter"
+FINE = [Mount("/", "shop:application")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, NOTHING),
+        ({"mounts": Mount("/", "a:b")}, "mounts: must be a list of Mount objects"),
+        ({"mounts": "a:b"}, "mounts: must be a list of Mount objects"),
+        ({"mounts": [{"path": "/", "app": "a:b"}]}, "mounts[0]: must be a Mount"),
+        ({"mounts": [*FINE, VirtualHost("a")]}, "mounts[1]: must be a Mount"),
+        ({"mounts": FINE, "virtual_hosts": FINE}, "virtual_hosts[0]: must be a VirtualHost"),
+        ({"mounts": FINE, "virtual_hosts": 5}, "virtual_hosts: must be a list of VirtualHost objects"),
+        (
+            {"mounts": [*FINE, Mount("/x", "a:b", threads=0)]},
+            "mounts[1].threads: must be a whole number of at least 1, not 0",
+        ),
+        (
+            {"virtual_hosts": [VirtualHost("a", mounts=[*FINE, Mount("/x", "a.b")])]},
+            'virtual_hosts[0].mounts[1].app: must be "module:attribute", not \'a.b\'; did you mean "a.b:application"?',
+        ),
+        (
+            {"mounts": [Mount("/", None)]},  # type: ignore[arg-type]
+            f"mounts[0].app: {NO_APPLICATION}, not NoneType",
+        ),
+        ({"mounts": FINE, "limits": {"gruops": 1}}, "limits.gruops: unknown key; did you mean groups?"),
+        ({"mounts": FINE, "limits": 5}, "limits: must be a dict, not 5"),
+        (
+            {"mounts": FINE, "timeouts": {"queue": -1}},
+            "timeouts.queue: must be a number of seconds from 0 to 31536000 (a year), not -1",
+        ),
+        ({"mounts": FINE, "threats": 1}, "threats: unknown argument; did you mean threads?"),
+        ({"mounts": FINE, "mount": []}, "mount: unknown argument; did you mean mounts?"),
+        ({"mounts": FINE, "global": {}}, "global: unknown argument; did you mean global_threads?"),
+        *(
+            ({"mounts": FINE, key: "x"}, f"{key}: belongs to the server around this application: give it there")
+            for key in sorted(SERVERS_OWN)
+        ),
+        ({"mounts": FINE, "global_threads": 0}, "global_threads: must be a whole number of at least 1, not 0"),
+        ({"mounts": FINE, "env": {"mount": 5}}, 'env.mount: must be a string, not 5; write it in quotes: "5"'),
+        ({"mounts": FINE, "python_path": "lib"}, "python_path: must be a list of strings, not 'lib'; write ['lib']"),
+        (
+            {"mounts": [Mount("/", "a:b", application_group="%{GLOBAL}", threads=4)]},
+            f"mounts[0].threads: {THREADS_OF_GLOBAL}; set them with global_threads",
+        ),
+        (
+            {
+                "mounts": [
+                    Mount("/a", "a:b", application_group="x", threads=2),
+                    Mount("/b", "a:b", application_group="x"),
+                ]
+            },
+            "mounts[1].threads: 1 (the default) here, but 2 for mounts[0], in one and the same application group 'x'",
+        ),
+        ({"mounts": [*FINE, *FINE]}, "mounts[1].path: '/' is the path of mounts[0] already"),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_errors_in_the_words_of_python(arguments: dict[str, Any], expected: str) -> None:
+    """A wrong argument is told with its place as it is written in the call."""
+    assert problems(lambda: made(**arguments)) == [expected]
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    """Unknown arguments, wrong values and rules that are broken, in one error, which names the call."""
+    mounts = [Mount("x", "a:b"), Mount("/", wsgi), Mount("/g", "a:b", application_group="%{GLOBAL}", threads=2)]
+    with pytest.raises(ConfigurationError) as caught:
+        made(mounts=mounts, bind=[], threads="4")
+    places = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert sorted(places) == ["bind", "mounts[0].path", "mounts[1].app", "mounts[2].threads", "threads"]
+    assert str(caught.value).startswith("ApplicationGroups(...): 5 errors\n")
+
+
+def test_the_one_application_of_single_is_not_called_a_mount() -> None:
+    """Its places are the arguments that were written."""
+
+    def single(app: Any, **options: Any) -> list[str]:
+        return problems(lambda: declared(options, source="x", single=Mount("/", app)))
+
+    assert single("shop")[0].startswith('app: must be "module:attribute"')
+    assert single("a:b", application_group="%{GLOBAL}", threads=4)[0].startswith("threads: a mount in %{GLOBAL}")
+    assert single("a:b", mounts=[])[0].startswith("mounts: unknown argument")
+
+
+# Callable objects -----------------------------------------------------------------------------------------------------
+
+GLOBAL = {"application_group": "%{GLOBAL}"}
+REFUSED = (
+    "a callable object lives in the main interpreter, which runs the application group %{GLOBAL} alone; give an import"
+    " string such as 'shop.wsgi:application', which each interpreter imports for itself"
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mounts": [Mount("/", wsgi)]},
+        {"mounts": [Mount("/", wsgi, application_group="shop")]},
+        {"mounts": [Mount("/", wsgi, application_group="%{SERVER}")], **GLOBAL},
+        {"mounts": [Mount("/", wsgi, application_group="%{ENV:WHICH}")]},
+        {"mounts": [Mount("/", wsgi)], "virtual_hosts": [VirtualHost("a", **GLOBAL)]},
+        {"mounts": [Mount("/", wsgi)], "virtual_hosts": [VirtualHost("a", application_group="x")], **GLOBAL},
+    ],
+    ids=ascii,
+)
+def test_a_callable_object_elsewhere(arguments: dict[str, Any]) -> None:
+    """Outside of GLOBAL, also where only a virtual host that inherits the mount is outside, it is refused, once."""
+    assert problems(lambda: made(**arguments)) == [f"mounts[0].app: {REFUSED}"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mounts": [Mount("/", wsgi, **GLOBAL)]},  # type: ignore[arg-type]
+        {"mounts": [Mount("/", wsgi, application_group="")]},
+        {"mounts": [Mount("/", wsgi)], **GLOBAL},
+        {
+            "mounts": [Mount("/", wsgi)],
+            "virtual_hosts": [VirtualHost("a", mounts=[Mount("/", "a:b", application_group="x")])],
+        }
+        | GLOBAL,
+    ],
+    ids=ascii,
+)
+def test_a_callable_object_in_global(arguments: dict[str, Any]) -> None:
+    """Wherever the literal %{GLOBAL} was written, it is accepted."""
+    configuration = made(**arguments)
+    (name,) = configuration.applications
+    assert configuration.applications[name] is wsgi
+    assert name in {mount.application for _, mount, _ in configuration.mounts()}
+
+
+def test_names_of_callable_objects() -> None:
+    """They can be read, differ, are no import strings, and hold nothing that cannot cross."""
+    strange = type("Strange", (), {"__call__": lambda *_: [], "__qualname__": "a\0b\n"})()
+    apps = [wsgi, wsgi, Site(), Site, strange, str.upper]
+    configuration = made(mounts=[Mount(f"/{at}", app) for at, app in enumerate(apps)], **GLOBAL)  # type: ignore[arg-type]
+    module = __name__
+    assert list(configuration.applications) == [
+        f"<{module}.wsgi: mounts[0].app>",
+        f"<{module}.wsgi: mounts[1].app>",
+        f"<{module}.Site: mounts[2].app>",
+        f"<{module}.Site: mounts[3].app>",
+        "<object: mounts[4].app>",
+        "<None.str.upper: mounts[5].app>",
+    ]
+    for name, app in zip(configuration.applications, apps, strict=True):
+        assert configuration.applications[name] is app
+        refused = {"mount": [{"path": "/", "app": name, "application_group": "%{GLOBAL}"}]}
+        (problem,) = problems(lambda refused=refused: from_mapping(refused, base=Path("/"), source="x"))  # type: ignore[misc]
+        assert "two dotted names" in problem
+
+
+@pytest.mark.parametrize("app", [asgi, Asynchronous()], ids=["function", "object"])
+def test_an_asgi_application_is_no_wsgi_application(app: Any) -> None:
+    """It is refused with what to do, before it answers its first request with nonsense."""
+    (problem,) = problems(lambda: made(mounts=[Mount("/", app)], **GLOBAL))
+    assert problem.startswith("mounts[0].app: is asynchronous, no WSGI application")
+
+
+def test_the_schema_knows_no_callable_objects() -> None:
+    """The JSON schema of a file says that an application is a string."""
+    schema = Document.model_json_schema()
+    assert json.dumps(schema)
+    assert schema["$defs"]["MountSection"]["properties"]["app"]["type"] == "string"
+
+
+def test_variables_are_not_shown() -> None:
+    """The values of environment variables are where people keep their passwords: no repr has them."""
+    secret = {"env": {"A": "secret"}, "process_env": {"B": "secret"}}
+    assert "secret" not in repr([Mount("/", "a:b", **secret), VirtualHost("a", **secret)])
