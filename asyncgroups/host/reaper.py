@@ -10,6 +10,7 @@ Guarantees:
   told of the end.
 - Listeners are called in the reaper's thread, and must not wait.
 - It never writes to a channel.
+- At its end it hears what has come already: what an interpreter logged last, before it was joined, is not lost.
 """
 
 import heapq
@@ -29,6 +30,9 @@ from asyncgroups.wire.channel import Channel
 __all__ = ["Listener", "Reaper", "Timer"]
 
 _log = logging.getLogger("asyncgroups")
+
+_LAST_SECONDS = 1.0
+"""How long it listens, after its end, to those who do not stop talking."""
 
 
 class Listener(Protocol):
@@ -97,7 +101,7 @@ class Reaper:
             heapq.heapify(self._timers)
 
     def end(self) -> None:
-        """End the thread; later calls do nothing. Channels that it listened to belong to nobody then."""
+        """End the thread; later calls do nothing. Channels of those who have not ended belong to nobody then."""
         with self._lock:
             ended, self._ended = self._ended, True  # before the thread wakes and looks
             if self._wake is not None and not ended:
@@ -154,6 +158,21 @@ class Reaper:
                     _, _, timer = heapq.heappop(self._timers)
                     if timer.action is not None:
                         self._guard(timer.action)
+            with self._lock:  # ``end`` may still be writing to ``wake``
+                jobs, self._jobs = self._jobs, deque()
+            for job in jobs:
+                self._guard(job)
+            self._hear_out(selector)
+
+    def _hear_out(self, selector: selectors.BaseSelector) -> None:
+        """Interpreters that have ended have said their last by now: pass it on, and let them close their channels."""
+        until = time.monotonic() + _LAST_SECONDS
+        while time.monotonic() < until:
+            ready = [key.data for key, _ in selector.select(0) if key.data is not None]
+            if not ready:
+                break
+            for listener in ready:
+                self._guard(self._pass_on, listener)
 
     def _pause(self) -> float | None:
         while self._timers and self._timers[0][2].action is None:
