@@ -119,6 +119,33 @@ def test_with_root(raw_path: bytes | None, path: str, root_path: str, expected: 
     assert split_target(raw_path, path, root_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "root_path", "app_root_path", "expected"),
+    [
+        # a proxy took /api off, Starlette's Mount added /app to root_path and left path
+        ("/app/x", "/api/app", "/api", (b"/api/app", b"/x")),
+        ("/app/x", "/api/app", "/api/", (b"/api/app", b"/x")),
+        ("/app", "/api/app", "/api", (b"/api/app", b"")),
+        ("/app/api/app/x", "/api/app", "/api", (b"/api/app", b"/api/app/x")),
+        ("/a/b/x", "/api/a/b", "/api", (b"/api/a/b", b"/x")),
+        # it did not
+        ("/api/app/x", "/api/app", "/api", (b"/api/app", b"/x")),
+        ("/app/x", "/app", "", (b"/app", b"/x")),
+        ("/application", "/api/app", "/api", (b"/api/app", b"/application")),
+        ("/x", "/api", "/api", (b"/api", b"/x")),
+        # none of Starlette's
+        ("/app/x", "/api/app", "", (b"/api/app", b"/app/x")),
+        ("/app/x", "/api/app", "/other", (b"/api/app", b"/app/x")),
+    ],
+)
+def test_with_the_root_of_the_application_around(
+    path: str, root_path: str, app_root_path: str, expected: tuple[bytes, bytes]
+) -> None:
+    """Where path has only the part of root_path that the framework added, that part comes off."""
+    for raw_path in (path.encode(), None):
+        assert split_target(raw_path, path, root_path, app_root_path=app_root_path) == expected
+
+
 @pytest.mark.parametrize("errors", ["replace", "surrogateescape"])
 @given(raw=st.lists(st.sampled_from([*"/ab%", "%2F", "%C3%A9", "%FF", "%E2%82", "%25", "%4"])).map("".join))
 def test_raw_path_survives(errors: str, raw: str) -> None:
