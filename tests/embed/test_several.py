@@ -4,7 +4,8 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,18 @@ async def test_sys_path_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (await ask(groups)).text == "here"
 
 
+class Yielding(list[str]):
+    """A list that lets other threads go on while it is read."""
+
+    def __iter__(self) -> Iterator[str]:
+        for folder in super().__iter__():
+            time.sleep(0)
+            yield folder
+
+
 async def test_all_that_start_at_once_have_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects that start in one moment lose none of each other's folders."""
-    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "path", Yielding(sys.path * 20))
     folders = []
     for number in range(8):
         folders.append(tmp_path / str(number))

@@ -126,6 +126,20 @@ def test_the_end_of_a_channel(reaper: Reaper, listener: Listening, ending: str) 
     assert listener.told.empty()
 
 
+def test_what_had_been_said_before_the_end_is_heard(reaper: Reaper, listener: Listening) -> None:
+    """An interpreter that has logged, and ended, before the reaper is ended: neither is lost, however busy it was."""
+    go = threading.Event()
+    reaper.post(lambda: go.wait(PATIENCE))
+    reaper.listen(listener)
+    listener.worker.send(messages.frame(messages.LOADED, b"the last words"))
+    listener.worker.send(messages.frame(messages.DONE))
+    reaper.end()
+    go.set()
+    assert listener.next()[:2] == (messages.LOADED, b"the last words")
+    assert listener.next()[:2] == (messages.DONE, b"")
+    assert listener.next() == "finished"
+
+
 def test_the_reaper_outlives_a_mistake(reaper: Reaper, listener: Listening, caplog: pytest.LogCaptureFixture) -> None:
     """An exception in what it calls is logged; the listener hears what came with that message; others are served."""
     reaper.listen(listener)
