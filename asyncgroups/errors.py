@@ -109,7 +109,7 @@ class Overloaded(ApplicationGroupsError):
 
 
 class ShuttingDown(ApplicationGroupsError):
-    """Raised by ``frontend.supervisor`` for a request that waits, or needs an interpreter, while the server stops."""
+    """Raised by ``frontend`` for a request that waits, or needs an interpreter, while the server stops or later."""
 
     status = 503
     retry_after: int | None = 5
@@ -120,7 +120,7 @@ class PoolRetired(ShuttingDown):
 
 
 class StartFailed(ApplicationGroupsError):
-    """Raised by ``asgi`` when an application that is to be preloaded does not load, or a group cannot be started."""
+    """Raised by ``frontend.lifecycle`` when an application that is to be preloaded does not load at the start."""
 
 
 class InterpreterFailed(ApplicationGroupsError):

@@ -91,7 +91,7 @@ class Lifecycle:
         """
         with self._lock:
             if self._is_closed:
-                raise ShuttingDown("the server has stopped")
+                raise ShuttingDown("the applications have been stopped")
             if self.running is None:
                 configuration = self._configure()
                 logs.set_up(configuration.log_level, "asyncgroups")
