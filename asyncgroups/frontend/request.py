@@ -35,7 +35,7 @@ class Head:
             scope.get("raw_path"),
             scope["path"],
             scope.get("root_path") or "",
-            app_root_path=app_root_path if isinstance(app_root_path, str) else "",
+            app_root_path=app_root_path if isinstance(app_root_path, str) else None,
         )
         if not self.route.startswith(b"/") and self.route:
             if self.route != b"*":

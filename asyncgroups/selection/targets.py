@@ -1,4 +1,4 @@
-"""The three keys of an ASGI scope that say where a request goes -> the root path, and the path to route.
+"""The keys of an ASGI scope that say where a request goes -> the root path, and the path to route.
 
 Law: pure. Text and bytes in, bytes out.
 Imports the standard library.
@@ -7,6 +7,9 @@ ASGI has ``raw_path`` (bytes as the client sent them, optional), ``path`` (text,
 decoded). Servers and frameworks differ in all three: in whether ``path`` begins with ``root_path``, in how ``path``
 shows bytes that are no UTF-8, in whether ``raw_path`` follows when ``path`` is changed. ``raw_path`` alone can tell
 ``%2F`` from ``/``, but ``path`` is what middleware rewrites: so raw bytes count as long as they say what it says.
+
+Below a mount of Starlette's or FastAPI's ``root_path`` is the server's root path, which ``path`` may lack, and after it
+the mount's, which ``path`` has. ``app_root_path``, a key of Starlette's own, is the first of the two.
 """
 
 import re
@@ -18,17 +21,21 @@ _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 # RFC 9112 section 3.2.2. Anything with a scheme and an authority, since proxies send more than http.
 _SCHEME_AND_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*+://[^/]*+")
 
+_SLASH = re.compile(rb"/|%2[Ff]")
+
 _PLAIN = re.compile(rb"/[^%?]*")
 
 # Printable ASCII, but for the percent sign and for what would end a path.
 _SAFE = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"%?#")
 
 
-def split_target(raw_path: bytes | None, path: str, root_path: str, *, app_root_path: str = "") -> tuple[bytes, bytes]:
+def split_target(
+    raw_path: bytes | None, path: str, root_path: str, *, app_root_path: str | None = None
+) -> tuple[bytes, bytes]:
     """The scope's root path, and the path below it that is to be routed; both percent-encoded bytes.
 
-    raw_path, path, root_path: the scope's keys of these names; raw_path is None where the server gives none.
-    app_root_path: what root_path was before a framework added its own mounts to it, text: a key of Starlette's scope.
+    raw_path, path, root_path, app_root_path: the scope's keys of these names; raw_path is None where the server gives
+    none, app_root_path where no framework has mounted the application.
 
     The first is ``root_path``, without a slash at its end, whether or not the path begins with it. The second begins
     with ``/``; or is empty, where the path is just ``root_path``; or is ``*`` or an authority, which stay as they are.
@@ -45,11 +52,11 @@ def split_target(raw_path: bytes | None, path: str, root_path: str, *, app_root_
     stripped, rest = _agree(raw_path, path_bytes)
     # A framework may have taken (its own part of) the root off ``path`` already: not twice then.
     if root and not (stripped and root.endswith(stripped)):
-        below = _below(root, rest)
-        if below is None and app_root_path:
-            # A proxy took its part off the path, and the framework knows only how to add to root_path.
-            below = _below(root.removeprefix(_encode(app_root_path.rstrip("/"))), rest)
-        rest = rest if below is None else below
+        if app_root_path is not None and root_path.startswith(app_root_path):
+            mounted = root_path.removeprefix(app_root_path.rstrip("/")).strip("/")
+            front = _encode(f"/{mounted}") if mounted else b""
+            return _below_mount(root, front, path=_origin_form(path_bytes), rest=rest)
+        rest = _below(root, rest)
     return _quote(root), rest
 
 
@@ -87,12 +94,26 @@ def _length_before(decoded: bytes, path: bytes) -> int | None:
     return before if decoded.startswith(replaced[:before]) else None
 
 
-def _below(root: bytes, rest: bytes) -> bytes | None:
-    """``rest`` without ``root`` at its front; None where it does not begin with it, or ends no segment there."""
+def _below(root: bytes, rest: bytes) -> bytes:
+    """``rest`` without ``root`` at its front; all of it where it does not begin with it, or ends no segment there."""
     if not unquote_to_bytes(rest).startswith(root):
-        return None
+        return rest
     below = rest[_raw_offset(rest, len(root)) :]
-    return below if below[:1] in (b"", b"/") else None
+    return below if below[:1] in (b"", b"/") else rest
+
+
+def _below_mount(root: bytes, mounted: bytes, *, path: bytes, rest: bytes) -> tuple[bytes, bytes]:
+    """``root`` quoted, and ``rest`` without what ``path`` has of it at its front: all, or the end that is ``mounted``.
+
+    The framework has compared text: an encoded slash was one, and U+FFFD stood for bytes that are no UTF-8.
+    """
+    for front in (root, mounted):
+        if path.startswith(front) and path[len(front) :][:1] in (b"", b"/"):
+            slashes = [slash.span() for slash in _SLASH.finditer(rest)]
+            slashes.append((len(rest), len(rest)))
+            start, end = slashes[front.count(b"/")]
+            return _quote(root[: len(root) - len(front)]) + rest[:start], b"/" * (start < end) + rest[end:]
+    return _quote(root), rest
 
 
 def _raw_offset(raw: bytes, count: int) -> int:

@@ -1,4 +1,4 @@
-"""The scope's three keys -> the root path and the path to route, as servers and frameworks really fill them."""
+"""The scope's keys -> the root path and the path to route, as servers and frameworks really fill them."""
 
 import os
 import re
@@ -146,6 +146,48 @@ def test_with_the_root_of_the_application_around(
         assert split_target(raw_path, path, root_path, app_root_path=app_root_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("raw_path", "path", "root_path", "app_root_path", "expected"),
+    [
+        # no root path of the server's
+        (b"/outer/x", "/outer/x", "/outer", "", (b"/outer", b"/x")),
+        (b"/outer", "/outer", "/outer", "", (b"/outer", b"")),
+        (b"/outer/", "/outer/", "/outer", "", (b"/outer", b"/")),
+        (b"/outer//x%2Fy", "/outer//x/y", "/outer", "", (b"/outer", b"//x%2Fy")),
+        (None, "/outer/x y", "/outer", "", (b"/outer", b"/x%20y")),
+        # one that is no part of the path: hypercorn, granian, FastAPI(root_path=...)
+        (b"/outer/x", "/outer/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
+        (b"/outer", "/outer", "/app/outer", "/app", (b"/app/outer", b"")),
+        (b"/a/b/x", "/a/b/x", "/app/a/b", "/app", (b"/app/a/b", b"/x")),
+        (b"/outer/outer/x", "/outer/outer/x", "/app/outer", "/app", (b"/app/outer", b"/outer/x")),
+        (b"/outer/x", "/outer/x", "app/outer", "app", (b"/app/outer", b"/x")),
+        (b"/outer/x", "/outer/x", "/app//outer", "/app/", (b"/app//outer", b"/x")),
+        # one that is: uvicorn
+        (b"/app/outer/x", "/app/outer/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
+        # Starlette compares text, as it stands in the path
+        (b"/out%65r/x", "/outer/x", "/app/outer", "/app", (b"/app/out%65r", b"/x")),
+        (b"/outer%2Fx", "/outer/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
+        (b"/outer%2fx", "/outer/x", "/outer", "", (b"/outer", b"/x")),
+        (b"/t/%FF/%FF", "/t/\ufffd/\ufffd", "/app/t/\ufffd", "/app", (b"/app/t/%FF", b"/%FF")),
+        (b"/old", "/outer/new", "/app/outer", "/app", (b"/app/outer", b"/new")),
+        # mounted at the root
+        (b"/x", "/x", "/app", "/app", (b"/app", b"/x")),
+        (b"/app/x", "/app/x", "/app", "/app", (b"/app", b"/x")),
+        # the path has lost both, or has nothing of the mount
+        (b"/outer/x", "/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
+        (b"/x", "/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
+        (b"/outerx", "/outerx", "/app/outer", "/app", (b"/app/outer", b"/outerx")),
+        # somebody else has written root_path since
+        (b"/outer/x", "/outer/x", "/outer", "/app", (b"/outer", b"/x")),
+    ],
+)
+def test_below_a_mount(
+    raw_path: bytes | None, path: str, root_path: str, app_root_path: str, expected: tuple[bytes, bytes]
+) -> None:
+    """Of Starlette's root_path the mount's part comes off the path, and the server's where it is there."""
+    assert split_target(raw_path, path, root_path, app_root_path=app_root_path) == expected
+
+
 @pytest.mark.parametrize("errors", ["replace", "surrogateescape"])
 @given(raw=st.lists(st.sampled_from([*"/ab%", "%2F", "%C3%A9", "%FF", "%E2%82", "%25", "%4"])).map("".join))
 def test_raw_path_survives(errors: str, raw: str) -> None:
@@ -200,9 +242,18 @@ def test_conventions_agree(root_path: str, below: str) -> None:
         assert unquote_to_bytes(split_target(None, decoded, root_path)[1]) == unquote_to_bytes(below)
 
 
-@given(st.text(max_size=12), st.text(max_size=12), st.one_of(st.none(), st.binary(max_size=20)))
-def test_any_scope(path: str, root_path: str, raw_path: bytes | None) -> None:
-    """Any three values give a root that is empty or begins with a slash, and never an error."""
-    root, rest = split_target(raw_path, path, root_path)
+SCRAPS = st.one_of(st.text(max_size=12), st.lists(st.sampled_from(["/", "a", "%2F", "é", "\ufffd", "?"])).map("".join))
+
+
+@given(
+    SCRAPS,
+    SCRAPS,
+    st.one_of(st.none(), st.binary(max_size=20), SCRAPS.map(lambda text: text.encode("utf-8", "surrogatepass"))),
+    st.one_of(st.none(), st.integers(0, 12)),
+)
+def test_any_scope(path: str, root_path: str, raw_path: bytes | None, mounted_at: int | None) -> None:
+    """Any values give a root that is empty or begins with a slash, and never an error."""
+    app_root_path = None if mounted_at is None else root_path[:mounted_at]
+    root, rest = split_target(raw_path, path, root_path, app_root_path=app_root_path)
     assert root == b"" or (root.startswith(b"/") and not root.endswith(b"/"))
     assert b"?" not in rest
