@@ -9,6 +9,7 @@ Guarantees, next to those of ``lease``:
 - The client's leaving ends every other wait, once ``PATIENCE`` has passed.
 - Neither side holds more than a window of the other's bytes.
 - However the exchange ends, cancellation included, its lease ends, and no task outlives it.
+- A ``send`` of the last event is not cancelled by what it makes ``receive`` return: hypercorn on trio needs its end.
 - After each ``send`` of a stream there is a checkpoint: with a client that has left, the ``send`` of hypercorn and
   granian returns without suspending, and would freeze the server.
 """
@@ -200,6 +201,9 @@ class Exchange:
                 event = await self._receive()
                 if event["type"] == "http.disconnect":
                     self._gone = True
+                    if self._response is _Response.COMPLETE and self._file is None:
+                        self._upload_over.set()  # and nothing is cancelled: the last `send` itself may have said it
+                        return
                     break
                 if self._uploaded:
                     return  # middleware that repeats itself: no disconnect will come from there, and no end of this

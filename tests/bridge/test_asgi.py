@@ -321,6 +321,25 @@ async def test_wsgi_errors(
     assert capfd.readouterr().out == ""
 
 
+async def test_disconnect_from_inside_the_last_send(application: ApplicationGroups, group: str) -> None:
+    """Servers end ``receive`` when they get the last event: their ``send`` is not cancelled on the way back.
+
+    hypercorn on trio would not start the keep-alive timer of the connection, and wait for it at its stop.
+    """
+
+    async def send(event: Event) -> None:
+        if event["type"] == "http.response.body" and not event["more_body"]:
+            client.left.set()
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+
+    client = Client(*body(b"one", b"two"), send=send)
+    with anyio.fail_after(PATIENCE):
+        await application(http(f"/{group}/digest", method="POST"), client.receive, client.send)  # type: ignore[arg-type]
+    assert len(client.body) == 64
+    await in_good_health(application, group)
+
+
 # send() that raises ---------------------------------------------------------------------------------------------------
 
 
