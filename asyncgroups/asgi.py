@@ -134,6 +134,7 @@ class ApplicationGroups:
     async def _lifespan(self, receive: _Receive, send: _Send) -> None:
         await receive()
         complete = False
+        failure: str | None = None
         try:
             async with self.lifecycle.held():
                 await send({"type": "lifespan.startup.complete"})
@@ -142,7 +143,10 @@ class ApplicationGroups:
         except ApplicationGroupsError as error:
             if complete:
                 raise
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            failure = str(error)
+        if failure is not None:
+            # Not in the `except`: hypercorn raises from here, and its traceback would begin with a second one.
+            await send({"type": "lifespan.startup.failed", "message": failure})
             return
         await send({"type": "lifespan.shutdown.complete"})
 
