@@ -123,6 +123,11 @@ def command(kind: str, config: Path) -> tuple[list[str], dict[str, str]]:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
             return ["-m", "granian", "--interface", "asgi", "--port", str(port), target], variable
+        case "starlette" | "fastapi":
+            return ["-m", "uvicorn", "--port", "0", "--loop", "asyncio", f"hosts_{kind}:application"], variable
+        case "django" | "starlette-hypercorn":
+            framework = kind.partition("-")[0]
+            return ["-m", "hypercorn", "-b", "127.0.0.1:0", f"hosts_{framework}:application"], variable
     raise ValueError(kind)
 
 

@@ -6,11 +6,26 @@ The named group and GLOBAL have one worker each: one that an application keeps i
 import json
 import re
 import socket
+import struct
+import time
+from pathlib import Path
 from typing import Self
 
 from tests.serving import APPS, Server, until
 
-__all__ = ["BODY_LIMIT", "GOOD", "GROUPS", "LABELS", "Log", "Raw", "names", "toml"]
+__all__ = [
+    "BODY_LIMIT",
+    "GOOD",
+    "GROUPS",
+    "LABELS",
+    "Log",
+    "Raw",
+    "closed_within_a_second",
+    "closes",
+    "leave",
+    "names",
+    "toml",
+]
 
 GROUPS = ("named", "global")
 """Each application is mounted in both: at ``/named/...`` in an interpreter of its own, at ``/global/...`` in GLOBAL."""
@@ -139,3 +154,25 @@ class Raw:
         if not (received := self.socket.recv(65536)):
             raise AssertionError(f"the connection has ended after {self._received!r}")
         self._received += received
+
+
+def closes(folder: Path) -> list[str]:
+    """What the applications of ``bridge_life`` have noted of close(), a line for each."""
+    file = folder / "closed"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def leave(connection: socket.socket, *, reset: bool) -> float:
+    """Close a connection, with a reset at once or in order; the time at which that was."""
+    if reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    else:
+        connection.shutdown(socket.SHUT_WR)
+    connection.close()
+    return time.monotonic()
+
+
+def closed_within_a_second(folder: Path, left: float) -> None:
+    """Wait for the first close(), and see that it was no later."""
+    until(lambda: closes(folder), 3, what="close()")
+    assert float(closes(folder)[0].split()[2]) - left < 1.0

@@ -3,36 +3,15 @@
 import re
 import select
 import socket
-import struct
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.bridge.site import Log, Raw
+from tests.bridge.site import Log, Raw, closed_within_a_second, closes, leave
 from tests.serving import Server, until
 
 MIB = 1024 * 1024
-
-
-def closes(folder: Path) -> list[str]:
-    file = folder / "closed"
-    return file.read_text().splitlines() if file.exists() else []
-
-
-def leave(connection: socket.socket, *, reset: bool) -> float:
-    """Close a connection, with a reset at once or in order; the time at which that was."""
-    if reset:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    else:
-        connection.shutdown(socket.SHUT_WR)
-    connection.close()
-    return time.monotonic()
-
-
-def closed_within_a_second(folder: Path, left: float) -> None:
-    until(lambda: closes(folder), 3, what="close()")
-    assert float(closes(folder)[0].split()[2]) - left < 1.0
 
 
 # close() --------------------------------------------------------------------------------------------------------------
