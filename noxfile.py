@@ -8,7 +8,10 @@ uv (PEP 723). The session `pythons` finds the interpreters that the others need,
 fetches none.
 """
 
+import itertools
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -162,26 +165,38 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.14", requires=["pythons"], default=False)
 def demo(session: nox.Session) -> None:
-    """Serve an example on 127.0.0.1:8000: `nox -s demo`, `nox -s demo -- django-and-flask`."""
+    """Serve an example on 127.0.0.1:8000: `nox -s demo`, `nox -s demo -- fastapi-mount`."""
     example, *options = session.posargs or ["two-groups"]
-    configuration = HERE / "examples" / example / "asyncgroups.toml"
-    if not configuration.is_file():
-        names = sorted(folder.name for folder in (HERE / "examples").iterdir())
+    names = sorted(folder.name for folder in (HERE / "examples").iterdir())
+    if example not in names:
         session.error(f"no such example: {example}; there are {', '.join(names)}")
     session.install("-e", ".", "--group", "examples")
-    print(about(configuration), flush=True)
+    comment = about(HERE / "examples" / example)
+    print(comment, flush=True)
+    variables, (server, *arguments) = command(comment)
+    variables["PATH"] = os.pathsep.join([session.bin, os.environ["PATH"]])
     # The server takes the place of nox: signals reach it and nobody else, and its exit status is the session's.
-    server = Path(session.bin) / "asyncgroups"
-    path = os.pathsep.join([session.bin, os.environ["PATH"]])
-    arguments = [str(server), "serve", str(configuration.relative_to(HERE)), *options]
-    os.execve(server, arguments, {**os.environ, "PATH": path})
+    os.chdir(HERE)
+    os.execve(Path(session.bin) / server, [server, *arguments, *options], {**os.environ, **variables})
 
 
-def about(configuration: Path) -> str:
-    """Gives the comment at the top of an example, which names the URLs to try."""
-    lines = configuration.read_text(encoding="utf-8").splitlines()
-    comment = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
-    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in comment)
+def about(example: Path) -> str:
+    """Gives the comment at the top of an example, which names the command that serves it and the URLs to try."""
+    for file in sorted(example.iterdir()):
+        lines = file.read_text(encoding="utf-8").splitlines() if file.suffix in (".py", ".toml") else []
+        if lines and lines[0].startswith("# "):
+            comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+            return "\n".join(line.removeprefix("#").removeprefix(" ") for line in comment)
+    raise LookupError(f"no file of {example} begins with a comment")
+
+
+def command(comment: str) -> tuple[dict[str, str], list[str]]:
+    """Gives the environment variables and the words of the command in such a comment."""
+    line = re.search(r"^ +(\w+=\S+ )*(asyncgroups|uvicorn) .*", comment, re.MULTILINE)
+    assert line is not None
+    words = shlex.split(line[0])
+    variables = list(itertools.takewhile(lambda word: "=" in word, words))
+    return dict(word.split("=", 1) for word in variables), words[len(variables) :]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The examples run as their comments say, and the README's configuration is one."""
 
+import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,24 @@ from tests.serving import ROOT, Server, serving
 EXAMPLES = ROOT / "examples"
 
 
+def comment_of(example: Path) -> str:
+    """The comment at the top of one of the example's files: it says what the example is."""
+    found = [re.match(r"(#.*\n)+", file.read_text()) for file in [*example.glob("*.toml"), *example.glob("*.py")]]
+    (comment,) = filter(None, found)
+    return comment[0]
+
+
+@contextlib.contextmanager
+def as_its_comment_says(example: Path) -> Iterator[Server]:
+    """The example, served by the command in its comment, but for the port."""
+    line = re.search(r"^#   ((?:\w+=\S+ )*)(asyncgroups|uvicorn) (.*)", comment_of(example), re.MULTILINE)
+    assert line is not None
+    variables = dict(word.split("=", 1) for word in line[1].split())
+    port = ["-b", "127.0.0.1:0"] if line[2] == "asyncgroups" else ["--port", "0"]
+    with serving(["-m", line[2], *shlex.split(line[3]), *port], environ=variables) as server:
+        yield server
+
+
 @pytest.fixture(scope="module", params=["serve", "uvicorn"])
 def two_groups(request: pytest.FixtureRequest) -> Iterator[Server]:
     with serving(EXAMPLES / "two-groups" / "asyncgroups.toml", kind=request.param) as server:
@@ -22,6 +42,18 @@ def two_groups(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture(scope="module", params=["serve", "uvicorn"])
 def django_and_flask(request: pytest.FixtureRequest) -> Iterator[Server]:
     with serving(EXAMPLES / "django-and-flask" / "asyncgroups.toml", kind=request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fastapi_mount() -> Iterator[Server]:
+    with as_its_comment_says(EXAMPLES / "fastapi-mount") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def django_uvicorn() -> Iterator[Server]:
+    with as_its_comment_says(EXAMPLES / "django-uvicorn") as server:
         yield server
 
 
@@ -58,14 +90,33 @@ def test_the_pages_of_both_frameworks_are_served(django_and_flask: Server) -> No
     assert django_and_flask.get("/notes/").status_code == 200
 
 
+def test_flask_is_mounted_in_fastapi(fastapi_mount: Server) -> None:
+    """Each framework is there in its own interpreter only; links and redirects of the mounted one stay below it."""
+    service, guestbook = fastapi_mount.get("/").json(), fastapi_mount.get("/old/where").json()
+    assert [service["interpreter"], service["imported"]] == [0, ["fastapi"]]
+    assert guestbook["interpreter"] != 0
+    assert guestbook["imported"] == ["flask"]
+    assert (guestbook["application_group"], guestbook["script_name"]) == ("old", "/old")
+    with fastapi_mount.client() as client:
+        answer = client.post("/old/", data={"name": "Mia"})
+    assert (answer.status_code, answer.headers["location"]) == (302, "/old/")
+    assert "<li>Mia</li>" in fastapi_mount.get("/old/").text
+
+
+def test_a_django_project_under_uvicorn(django_uvicorn: Server) -> None:
+    """The project runs in its group, and not in uvicorn's interpreter."""
+    where = django_uvicorn.get("/where").json()
+    assert (where["application_group"], where["imported"]) == ("pages", ["django"])
+    assert where["interpreter"] != 0
+    assert "Hello, Mia" in django_uvicorn.get("/?name=Mia").text
+
+
 @pytest.mark.parametrize("example", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)
 def test_every_url_in_an_examples_comment_answers(example: Path) -> None:
-    """Every URL that the comment at the top of an example names is there."""
-    comment = re.match(r"(#.*\n)+", (example / "asyncgroups.toml").read_text())
-    assert comment is not None
-    paths = re.findall(r"http://127\.0\.0\.1:8000(/\S*)", comment[0])
+    """Every URL that the comment at the top of an example names is there, with the command that it names."""
+    paths = re.findall(r"http://127\.0\.0\.1:8000(/\S*)", comment_of(example))
     assert paths
-    with serving(example / "asyncgroups.toml") as server:
+    with as_its_comment_says(example) as server:
         assert {path: server.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
 
 
