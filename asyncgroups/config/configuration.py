@@ -1,7 +1,7 @@
 """The configuration as the rest of the program sees it.
 
 Law: frozen, checked before it is made, and complete: every path absolute, every setting merged.
-May import ``selection``, ``config.model`` and ``config.values``.
+May import ``selection``, ``config.model``, ``config.problems`` and ``config.values``.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from asyncgroups.config.model import Limits, Timeouts
+from asyncgroups.config.problems import lines_of
 from asyncgroups.config.values import LogLevel, WsgiApplication
+from asyncgroups.config.words import FileWords
 from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
 from asyncgroups.selection.mounts import Mount
@@ -43,6 +45,7 @@ class Configuration:
     """A configuration that has passed every check.
 
     source: name of the file, or what stands in its place, text.
+    text: the content of the file; None where there is none.
     bind: addresses to listen on, each ``host:port``, ``[ipv6]:port``, ``unix:/absolute/path`` or ``fd://number``.
     server: the server configuration, which answers for every name that is no virtual host's.
     virtual_hosts: the virtual hosts in the order of the file.
@@ -55,6 +58,7 @@ class Configuration:
     """
 
     source: str
+    text: str | None = None
     bind: tuple[str, ...]
     server: VirtualHost
     virtual_hosts: tuple[VirtualHost, ...]
@@ -64,6 +68,21 @@ class Configuration:
     timeouts: Timeouts
     tls: Tls | None
     applications: Mapping[str, WsgiApplication]
+
+    @property
+    def ports(self) -> tuple[int | None, ...]:
+        """The TCP port of each address in ``bind``: None for a unix socket, 0 where it is known at the start only."""
+        return tuple(
+            None if address.startswith("unix:") else 0 if address.startswith("fd:") else int(address.rpartition(":")[2])
+            for address in self.bind
+        )
+
+    def lines(self) -> dict[str, int]:
+        """The line, from 1, at which each place of the file begins: ``mount[0].path``. Reads all of it, each time."""
+        if self.text is None:
+            return {}
+        words = FileWords()
+        return {words.place(loc): line for loc, line in lines_of(self.text).items()}
 
     def selection(self, process_env: Mapping[str, str]) -> Selection:
         """The virtual hosts and mounts, ready to choose among. process_env: the process's environment, for %{ENV:x}."""

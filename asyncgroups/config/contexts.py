@@ -21,7 +21,7 @@ from asyncgroups.selection.hosts import VirtualHost, split_server_name
 from asyncgroups.selection.mounts import GroupSettings, Mount, MountTable, normalise_path
 from asyncgroups.selection.names import Facts, GroupName, parse
 
-__all__ = ["Context", "Contexts", "Placed", "Setting"]
+__all__ = ["DEFAULTS", "Context", "Contexts", "Placed", "Setting"]
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -102,6 +102,7 @@ class Contexts:
             return None
         return Configuration(
             source=source,
+            text=self._problems.text,
             bind=bind,
             server=VirtualHost(
                 server_name=document.server_name, mounts=_table_of(own), inherited=MountTable(()), place="server config"
@@ -166,6 +167,7 @@ class Contexts:
         contexts: tuple[Context[Any], ...] = (mount, *around)
         group = _chosen("application_group", contexts)
         name = parse(group.value)
+        process_group = _chosen("process_group", contexts)
         threads, python_path = _chosen("threads", contexts), _chosen("python_path", contexts)
         app_dir, process_env = _chosen("app_dir", contexts), _merged("process_env", contexts)
         if _literal(name) == GLOBAL:
@@ -192,7 +194,7 @@ class Contexts:
                 path=normalise_path(mount.section.path),
                 application=app,
                 application_group=name,
-                process_group=_chosen("process_group", contexts).value,
+                process_group=process_group.value,
                 env=MappingProxyType(_merged("env", contexts)),
                 preload=_chosen("preload", contexts).value,
                 settings=GroupSettings(
@@ -200,6 +202,14 @@ class Contexts:
                     host_path_first=app_dir.loc is None and self._problems.words.host_path_first,
                 ),
                 place=label,
+                origins=self._written(
+                    {
+                        "path": (*mount.loc, "path"),
+                        "application_group": group.loc,
+                        "process_group": process_group.loc,
+                        "env": _variable_loc(name.variable, contexts),
+                    }
+                ),
             ),
             mount.loc,
             {
@@ -208,6 +218,9 @@ class Contexts:
                 if not self._is_spoilt("application_group", contexts) and not self._is_spoilt(key, contexts)
             },
         )
+
+    def _written(self, locs: Mapping[str, Loc | None]) -> Mapping[str, str]:
+        return MappingProxyType({key: self._problems.origin(loc) for key, loc in locs.items() if loc is not None})
 
     def _is_spoilt(self, key: str, contexts: Sequence[Context[Any]]) -> bool:
         """Whether a wrong value was left out where the setting is merged: one error must not bring about another."""
@@ -343,6 +356,13 @@ def _merged(key: str, contexts: Sequence[Context[Any]]) -> dict[str, str]:
     for context in reversed(contexts):
         result |= getattr(context.section, key) or {}
     return result
+
+
+def _variable_loc(variable: str | None, contexts: Sequence[Context[Any]]) -> Loc | None:
+    """Where the most specific of the contexts sets the variable of the request's environment."""
+    if variable is None:
+        return None
+    return next(((*loc, "env", variable) for loc, section in contexts if variable in (section.env or ())), None)
 
 
 def _literal(name: GroupName) -> str | None:

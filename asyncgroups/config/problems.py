@@ -36,7 +36,7 @@ class Problems:
     def __init__(self, source: str, *, text: str | None, options: Mapping[str, str], words: Words) -> None:
         self.words = words
         self._source = source
-        self._text = text
+        self.text = text
         self._options = options
         self._found: dict[tuple[Loc, str], None] = {}
 
@@ -46,13 +46,17 @@ class Problems:
     def __repr__(self) -> str:
         return f"<Problems: {len(self._found)} in {self._source}>"
 
+    def origin(self, loc: Loc) -> str:
+        """The place of what stands at ``loc``, or the command-line option that was given instead."""
+        return self._options.get(str(loc[0])) or self.words.place(loc)
+
     def add(self, loc: Loc, sentence: str) -> None:
         """Note a problem; ``loc`` is empty for one of the whole file."""
         self._found[loc, sentence] = None
 
     def sentences(self) -> list[str]:
         """Every problem, ``file:line: place: sentence``; the file and line where they are known."""
-        lines = lines_of(self._text) if self._text is not None else {}
+        lines = lines_of(self.text) if self.text is not None else {}
         rendered = []
         for loc, text in self._found:
             if loc and (option := self._options.get(str(loc[0]))):

@@ -74,11 +74,7 @@ class Selection:
         Raises NotMounted where no mount covers the path, GroupNameUnresolved where the group's name cannot be told.
         """
         virtual_host = self._hosts.match(host, port)
-        match = virtual_host.mounts.match(raw_path) or virtual_host.inherited.match(raw_path)
-        if match is None:
-            # The client wrote the path: as much of it as a line of the log can bear.
-            raise NotMounted(f"no mount of {virtual_host.place} covers {raw_path[:100]!r}")
-        mount, path_info = match
+        mount, path_info = self.mounted(virtual_host, raw_path)
         merged = {**mount.env, **env} if env else mount.env
         return Choice(
             virtual_host=virtual_host,
@@ -89,6 +85,18 @@ class Selection:
             application_group=self.group(virtual_host, mount, port=port, env=merged),
             env=merged,
         )
+
+    def virtual_host(self, host: bytes | None, port: int | None) -> VirtualHost:
+        """The first half of ``choose``: the virtual host, or the server config."""
+        return self._hosts.match(host, port)
+
+    def mounted(self, virtual_host: VirtualHost, raw_path: bytes) -> tuple[Mount, bytes]:
+        """The second half of ``choose``: the mount, and the rest of the path. Raises NotMounted."""
+        match = virtual_host.mounts.match(raw_path) or virtual_host.inherited.match(raw_path)
+        if match is None:
+            # The client wrote the path: as much of it as a line of the log can bear.
+            raise NotMounted(f"no mount of {virtual_host.place} covers {raw_path[:100]!r}")
+        return match
 
     def group(self, virtual_host: VirtualHost, mount: Mount, *, port: int | None, env: Mapping[str, str]) -> str:
         """The name of the application group, as text, that a request to ``mount`` under ``virtual_host`` belongs to.

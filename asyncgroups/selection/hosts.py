@@ -43,6 +43,18 @@ class VirtualHost:
             if "*" in name:
                 raise ValueError(f"{self.place}: {name!r}: no '*' but in an alias that begins with '*.'")
 
+    def name_for(self, host_header: bytes | str) -> str | None:
+        """The one of its names, as written, that a Host header stands for; None where none does.
+
+        As in ``VirtualHosts.match``: an exact name comes before a wildcard, a longer wildcard before a shorter one.
+        """
+        wanted = _host_in(host_header)
+        names = (self.server_name, *self.server_alias) if self.server_name is not None else self.server_alias
+        folded = {name: _fold(split_server_name(name)[0]) for name in names}
+        wildcards = [name for name, key in folded.items() if key.startswith("*.") and wanted[1:].endswith(key[1:])]
+        exact = [name for name, key in folded.items() if key == wanted]
+        return next(iter(exact + sorted(wildcards, key=len, reverse=True)), None)
+
 
 class _Sharers:
     """The virtual hosts that share one name, by the port in their server_name."""
@@ -99,9 +111,7 @@ class VirtualHosts:
         """
         if not host_header or not self.virtual_hosts:
             return self.server
-        # No byte fails to decode as latin-1; names of other than ASCII characters come as A-labels (RFC 5890).
-        text = host_header if isinstance(host_header, str) else host_header.decode("latin-1")
-        name = _fold(split_server_name(text)[0])
+        name = _host_in(host_header)
         sharers = self._exact.get(name)
         if sharers is not None and (host := sharers.pick(port)) is not None:
             return host
@@ -114,6 +124,13 @@ class VirtualHosts:
                     return host
                 dot = name.find(".", dot + 1)
         return self.server
+
+
+def _host_in(host_header: bytes | str) -> str:
+    """The host name in a Host header, folded."""
+    # No byte fails to decode as latin-1; names of other than ASCII characters come as A-labels (RFC 5890).
+    text = host_header if isinstance(host_header, str) else host_header.decode("latin-1")
+    return _fold(split_server_name(text)[0])
 
 
 def _fold(name: str) -> str:

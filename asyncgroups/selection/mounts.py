@@ -10,6 +10,7 @@ count for nothing, and what is left of a path stays as the client wrote it.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from asyncgroups.selection.names import GroupName
@@ -50,6 +51,8 @@ class Mount:
     preload: whether the application is loaded before the first request.
     settings: what belongs to the group.
     place: where the mount stands in the configuration, for messages: ``mount[0]``.
+    origins: for ``path``, ``application_group``, ``process_group`` and ``env`` (the variable that the group's name
+    depends on) the place where that was written, ``virtual_host[0].application_group``; a default has none.
     Source: WSGIScriptAlias.
     """
 
@@ -61,6 +64,7 @@ class Mount:
     preload: bool = False
     settings: GroupSettings
     place: str
+    origins: Mapping[str, str] = field(default=MappingProxyType({}), hash=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Names are made of this path: written in two ways it would name two groups.

@@ -94,6 +94,11 @@ class GroupName:
         """Whether the name may differ between two requests to one mount, one virtual host and one port."""
         return self._kind is _Kind.ENV
 
+    @property
+    def variable(self) -> str | None:
+        """The environment variable that the name depends on; None where there is none."""
+        return self._name if self._kind is _Kind.ENV else None
+
     def expand(self, facts: Facts) -> str:
         """The name of the application group, as text, for a request with these facts; empty for GLOBAL.
 

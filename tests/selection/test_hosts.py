@@ -193,3 +193,25 @@ def test_port_of_the_header(site: VirtualHosts, name: str, port: int, claimed: i
     """A port within range in the Host header changes nothing: it is the client's word against the socket's."""
     header = f"{name}:{max(1, claimed % 65536)}".encode()
     assert site.match(header, port) is site.match(name.encode(), port)
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (b"blog.example.com", "blog.example.com:8080"),
+        (b"BLOG.example.com.:1", "blog.example.com:8080"),
+        (b"Alias.Example.Org", "alias.example.org"),
+        (b"a.blog.example.com", "*.blog.example.com"),
+        (b"b.a.blog.example.com", "*.a.blog.example.com"),
+        (b"www.blog.example.com", "www.blog.example.com"),
+        (b".blog.example.com", None),
+        (b"example.com", None),
+        (b"", None),
+    ],
+)
+def test_the_name_that_a_host_header_stands_for(host: Hosting, header: bytes, name: str | None) -> None:
+    """It is the one that made the choice, as it was written: an exact one first, then the longest wildcard."""
+    aliases = ["alias.example.org", "*.blog.example.com", "*.a.blog.example.com", "www.blog.example.com"]
+    one = host("blog.example.com:8080", aliases=aliases)
+    assert one.name_for(header) == name
+    assert (VirtualHosts(host(None, place="server"), [one]).match(header, 80) is one) == (name is not None)

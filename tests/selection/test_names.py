@@ -209,6 +209,12 @@ def test_what_a_name_depends_on(text: str, is_literal: bool, depends_on_env: boo
     assert (name.is_literal, name.depends_on_env) == (is_literal, depends_on_env)
 
 
+def test_the_variable_that_a_name_depends_on() -> None:
+    """%{ENV:x} names it; nothing else has one."""
+    assert parse("%{ENV:A.B c}").variable == "A.B c"
+    assert [parse(text).variable for text in ("", "shop", "%{GLOBAL}", "%{SERVER}", "%{RESOURCE}")] == [None] * 5
+
+
 def test_equal_as_written() -> None:
     """Two names are one key exactly when their settings are written the same, and text gives the setting back."""
     assert {parse("%{SERVER}"): 1}[GroupName("%{SERVER}")] == 1
