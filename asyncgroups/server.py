@@ -12,7 +12,6 @@ Guarantees:
 """
 
 import asyncio
-import atexit
 import contextlib
 import logging
 import os
@@ -21,7 +20,6 @@ import signal
 import socket
 import ssl
 import stat
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -35,15 +33,14 @@ from asyncgroups.config import Configuration, Tls
 from asyncgroups.errors import GroupNameUnresolved, StartFailed
 from asyncgroups.frontend import logs
 from asyncgroups.frontend.lifecycle import Lifecycle
-from asyncgroups.host.interpreters import label, run_apart
+from asyncgroups.host.ending import end, watch_signals
+from asyncgroups.host.interpreters import label
 
 __all__ = ["serve"]
 
 _log = logging.getLogger("asyncgroups")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-_WATCH = "from asyncgroups.host.watchdog import watch\nwatch(descriptor, seconds, signals)"
 
 
 class _Bound(Config):
@@ -78,7 +75,7 @@ def serve(configuration: Configuration) -> None:
         for path in unix_paths:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        _end(status)
+        end(status)
 
 
 async def _serve(lifecycle: Lifecycle, configuration: Configuration, config: Config) -> int:
@@ -118,40 +115,19 @@ def _end_without_clients(lifecycle: Lifecycle) -> None:
     The interpreters get their orderly end all the same, in a thread, since it waits.
     """
 
-    def end() -> None:
+    def stop_and_end() -> None:
         lifecycle.stop()
-        _end(0)
+        end(0)
 
-    threading.Thread(target=end, name="asyncgroups-end", daemon=True).start()
+    threading.Thread(target=stop_and_end, name="asyncgroups-end", daemon=True).start()
 
 
 def _own_signals(stop: Any, configuration: Configuration) -> None:
     """``stop`` for the first signal; the watchdog for the deadline and the second one."""
-    reading, writing = socket.socketpair()
-    writing.setblocking(False)  # noqa: FBT003 - the standard library's signature
     timeouts = configuration.timeouts
-    run_apart(
-        _WATCH,
-        descriptor=reading.detach(),
-        seconds=timeouts.graceful + timeouts.interrupt,
-        signals=tuple(int(number) for number in _SIGNALS),
-    )
-    signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
+    watch_signals(_SIGNALS, seconds=timeouts.graceful + timeouts.interrupt, status=0)
     for number in _SIGNALS:
         signal.signal(number, stop)
-
-
-def _end(status: int) -> None:
-    """Run the main interpreter's atexit functions and end. The watchdog bounds them once a signal has come."""
-    try:
-        # os._exit runs none, and GLOBAL's applications may have registered some.
-        atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
-    finally:
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
 
 
 # hypercorn ------------------------------------------------------------------------------------------------------------

@@ -106,13 +106,21 @@ def _contained(text: str) -> str:
 class GroupInterpreter:
     """One interpreter of one application group, with its control channel."""
 
-    def __init__(self, bootstrap: Bootstrap, *, reaper: Reaper, on_end: Callable[[GroupInterpreter], None]) -> None:
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        *,
+        reaper: Reaper,
+        on_end: Callable[[GroupInterpreter], None],
+        on_refusal: Callable[[str, str, str], None] | None = None,
+    ) -> None:
         self.bootstrap = bootstrap
         self.label: str = label(bootstrap.application_group)
         self.state: State = State.STARTING
         self.failure: str | None = None
         """Why it could not be made, or has died."""
-        self.on_refusal: Callable[[str, str, str], None] | None = None
+        self.on_refusal = on_refusal
+        """Called with application, module and text for each extension module that refuses; in the reaper's thread."""
         self._lock = threading.Lock()
         self._reaper = reaper
         self._on_end = on_end

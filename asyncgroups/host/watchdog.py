@@ -5,18 +5,19 @@ every thread of the main interpreter from running: signal handlers and timers am
 handling still writes to the wake-up descriptor (``signal.set_wakeup_fd``), and an interpreter with its own GIL still
 reads it. Guarantees:
 
-- ``seconds`` after the first of ``signals`` the process ends with status 0, whatever the main interpreter does.
-- With the second one it ends at once.
+- ``watch``: ``seconds`` after the first of ``signals`` the process ends with ``status``, whatever the main interpreter
+  does; with the second one at once.
+- ``expire``: ``seconds`` after its call the process ends with ``status``, after its last ``words``.
 - When the descriptor's other end is closed before, nothing happens.
 """
 
 import _socket
 import os
 
-__all__ = ["watch"]
+__all__ = ["expire", "watch"]
 
 
-def watch(descriptor: int, seconds: float, signals: tuple[int, ...]) -> None:
+def watch(descriptor: int, seconds: float, signals: tuple[int, ...], status: int) -> None:
     """Wait for signal numbers on ``descriptor``, which this function owns."""
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
     socket.settimeout(None)
@@ -32,4 +33,19 @@ def watch(descriptor: int, seconds: float, signals: tuple[int, ...]) -> None:
         if came and not heard:
             socket.settimeout(max(seconds, 0.001))  # 0 would be: do not wait at all
         heard += came
-    os._exit(0)
+    os._exit(status)
+
+
+def expire(descriptor: int, seconds: float, status: int, words: str) -> None:
+    """Say that it watches on ``descriptor``, which this function owns, and wait for the end of that."""
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+    socket.settimeout(max(seconds, 0.001))
+    try:
+        socket.send(b".")
+        socket.recv(1)
+    except TimeoutError:
+        os.write(2, words.encode("utf-8", "backslashreplace") + b"\n")
+        os._exit(status)
+    except OSError:
+        pass  # the other end was closed at once
+    socket.close()

@@ -11,12 +11,13 @@ from tests.serving import ROOT
 PROGRAM = """
 import _socket, array, ctypes, fcntl, os, signal, termios, threading, time
 from asyncgroups.host.interpreters import run_apart
-from asyncgroups.server import _WATCH
+from asyncgroups.host.ending import _WATCH
 
 reading, writing = _socket.socketpair()
 writing.setblocking(False)
 descriptor = reading.detach()
-run_apart(_WATCH, descriptor=descriptor, seconds={seconds}, signals=(int(signal.SIGTERM), int(signal.SIGINT)))
+signals = int(signal.SIGTERM), int(signal.SIGINT)
+run_apart(_WATCH, descriptor=descriptor, seconds={seconds}, signals=signals, status=5)
 writing.send(b"x")
 unread = array.array("i", [1])
 while unread[0]:  # until it listens: to start, it needs the GIL that will be held
@@ -37,8 +38,8 @@ os._exit(7)
 @pytest.mark.parametrize(
     ("signals", "seconds", "held", "status", "least", "most"),
     [
-        ("[signal.SIGTERM]", 0.5, 60_000, 0, 0.5, 3),
-        ("[signal.SIGTERM, signal.SIGINT]", 60, 60_000, 0, 0, 3),
+        ("[signal.SIGTERM]", 0.5, 60_000, 5, 0.5, 3),
+        ("[signal.SIGTERM, signal.SIGINT]", 60, 60_000, 5, 0, 3),
         ("[signal.SIGUSR1]", 0, 400, 7, 0.4, 20),
         ("[]", 0, 400, 7, 0.4, 20),
     ],
