@@ -14,7 +14,7 @@ Guarantees, each wait with what wakes it and what bounds it:
 import enum
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -31,7 +31,7 @@ from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 
-__all__ = ["PATIENCE", "ApplicationFailed", "Lease", "State", "load", "take"]
+__all__ = ["PATIENCE", "ApplicationFailed", "Lease", "State", "Unloaded", "load", "take"]
 
 PATIENCE = 0.1
 """Seconds of a wait after which a task of its own listens to the client: it is to be missed within a second."""
@@ -328,7 +328,20 @@ class Lease:
             self._supervisor.adopt(worker, limit=limit)
 
 
-async def load(supervisor: Supervisor, find: Callable[[], Pool], application: str) -> str | None:
+class Unloaded(NamedTuple):
+    """Why an application did not load.
+
+    word: the name of the exception, text. sentence: what to say where the log has said nothing yet; None where it has.
+    """
+
+    word: str
+    sentence: str | None
+
+    def __str__(self) -> str:
+        return self.sentence or "the log has the reason"
+
+
+async def load(supervisor: Supervisor, find: Callable[[], Pool], application: str) -> Unloaded | None:
     """Load ``application``, ``module:attribute``, in the interpreter of the pool that ``find`` returns.
 
     Returns what went wrong, None where nothing did; the log has the traceback. Waits for ``timeouts.startup`` at the
@@ -341,12 +354,12 @@ async def load(supervisor: Supervisor, find: Callable[[], Pool], application: st
         await lease.write(messages.texts(messages.LOAD, str(number), application))
         while lease.state is not State.DONE:
             await lease.next()
-    except ApplicationFailed:
-        return "the log has the reason"
+    except ApplicationFailed as error:
+        return Unloaded(str(error), None)
     except RequestTimedOut:
-        return f"it did not load within {supervisor.timeouts.startup:g} s (timeouts.startup)"
+        return Unloaded("timeout", f"it did not load within {supervisor.timeouts.startup:g} s (timeouts.startup)")
     except ApplicationGroupsError as error:
-        return str(error)
+        return Unloaded(type(error).__name__, str(error))
     finally:
         lease.end("nobody waits for it to load")
     return None

@@ -154,7 +154,8 @@ class Lifecycle:
         async def one(key: tuple[str, str], settings: Any, application: str) -> None:
             try:
                 find = partial(running.supervisor.pool_of, key, settings)
-                failure = await load(running.supervisor, find, application)
+                unloaded = await load(running.supervisor, find, application)
+                failure = str(unloaded) if unloaded is not None else None
             except ApplicationGroupsError as error:
                 failure = str(error)
             if failure is not None:

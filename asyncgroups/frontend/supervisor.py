@@ -41,7 +41,11 @@ _MARGIN = 0.25
 
 
 class Supervisor:
-    """All interpreters of this process that ``asyncgroups`` has made. Thread-safe; holds no event loop."""
+    """All interpreters of this process that ``asyncgroups`` has made. Thread-safe; holds no event loop.
+
+    on_refusal: called with application, extension module and its ImportError's text for each module that refuses to be
+    loaded, in a thread that must not wait.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Supervisor:
         global_threads: int,
         environ: Mapping[bytes, bytes],
         applications: Mapping[str, WsgiApplication] = _NO_APPLICATIONS,
+        on_refusal: Callable[[str, str, str], None] | None = None,
     ) -> None:
         """``environ`` is the process's; ``applications`` are callable objects by name, for GLOBAL."""
         self._applications = applications
@@ -58,6 +63,7 @@ class Supervisor:
         self.timeouts = timeouts
         self._global_threads = global_threads
         self._environ = dict(environ)
+        self._on_refusal = on_refusal
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, str], tuple[Pool, GroupSettings]] = {}
         self._alive: dict[GroupInterpreter, Pool] = {}
@@ -127,6 +133,7 @@ class Supervisor:
             ),
             reaper=self._reaper,
             on_end=self._ended,
+            on_refusal=self._on_refusal,
         )
         pool = Pool(interpreter, threads=threads, backlog=self.limits.backlog)
         _cast_net(self)

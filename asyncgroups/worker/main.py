@@ -306,16 +306,18 @@ class _Worker:
 
     def _explain(self, error: BaseException, exchange: Exchange, response: wsgi.Response, application: str) -> None:
         """One log record for what went wrong, and FAILED."""
+        kind = type(error)
         if isinstance(error, OSError) and exchange.aborted is not None:
             self._journal.record(DEBUG, f"{application}: {exchange.aborted}")
-        elif isinstance(error, RequestInterrupted):
+        elif isinstance(error, RequestInterrupted) or isinstance(error.__cause__, RequestInterrupted):
             pass  # recorded where it was aimed, with the place
         elif isinstance(error, LoadingFailed):
             cause = error.__cause__ or error
+            kind = type(cause)
             self._journal.record(ERROR, f"{application!r} does not load: {error}\n{_traceback(cause)}")
         else:
             self._journal.record(ERROR, f"exception in {application!r}:\n{_traceback(error)}")
-        response.fail(type(error).__name__)
+        response.fail(kind.__name__)
 
 
 def _traceback(error: BaseException) -> str:
