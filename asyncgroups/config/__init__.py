@@ -11,6 +11,7 @@ does nothing else: no logging, no sockets, no environment. All errors of a file 
     configuration   the result
     reader          the way in
     declared        the same, written in Python
+    schema          the same as others see it
 
 May import pydantic, ``selection`` and ``errors``.
 """
@@ -27,6 +28,7 @@ from asyncgroups.config.declared import (
 )
 from asyncgroups.config.model import Document, Limits, Timeouts
 from asyncgroups.config.reader import Override, from_mapping, read
+from asyncgroups.config.schema import schema
 from asyncgroups.config.values import WsgiApplication
 
 __all__ = [
@@ -47,4 +49,5 @@ __all__ = [
     "declared",
     "from_mapping",
     "read",
+    "schema",
 ]

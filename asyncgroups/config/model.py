@@ -43,7 +43,7 @@ __all__ = [
 
 # TOML has lists, a frozen model has tuples: pydantic's strict mode would not turn one into the other.
 type Many[Item] = Annotated[tuple[Item, ...], Field(strict=False)]
-type Variables = dict[VariableName, VariableValue]
+type Variables = Annotated[dict[VariableName, VariableValue], Field(json_schema_extra={"additionalProperties": False})]
 
 
 class Section(BaseModel):
@@ -147,7 +147,12 @@ class Document(Settings):
     ca_certs: PathText | None = None
     """Certificates of the authorities that clients' certificates are checked against."""
     global_: Annotated[GlobalSection, Field(alias="global")] = GlobalSection()
+    """The main interpreter."""
     limits: Limits = Limits()
+    """What a client can make the server hold."""
     timeouts: Timeouts = Timeouts()
+    """Seconds that things may take."""
     mount: Many[MountSection] = ()
+    """URL paths bound to applications (WSGIScriptAlias)."""
     virtual_host: Many[VirtualHostSection] = ()
+    """The applications of further server names (<VirtualHost>)."""

@@ -269,23 +269,47 @@ def _read_size(value: object) -> int | None:
     return size
 
 
-def _string(check: Callable[[str], str]) -> tuple[WrapValidator, AfterValidator]:
-    """A string, then ``check``."""
-    return must_be("a string"), AfterValidator(check)
+# For the JSON schema: patterns that let through whatever the checks do, in what all regular expressions have.
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+_DOTTED = r"[^:./\\\s]+(\.[^:./\\\s]+)*"
+_VARIABLE = r"%\{(GLOBAL|SERVER|RESOURCE|ENV:[^={}]+)\}"
+
+
+def _string(check: Callable[[str], str], **keywords: object) -> tuple[WrapValidator, AfterValidator, WithJsonSchema]:
+    """A string, then ``check``; ``keywords`` say in the JSON schema what they can of it."""
+    return must_be("a string"), AfterValidator(check), WithJsonSchema({"type": "string", **keywords})
 
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 
-Application = Annotated[str | WsgiApplication, PlainValidator(_check_application), WithJsonSchema({"type": "string"})]
+Application = Annotated[
+    str | WsgiApplication,
+    PlainValidator(_check_application),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DOTTED}:{_DOTTED}$"}),
+]
 Backlog = Annotated[int, Field(ge=0), must_be("a whole number of at least 0")]
-Bind = Annotated[str, *_string(_check_bind)]
-GroupText = Annotated[str, *_string(_check_group_text)]
-HostAlias = Annotated[str, *_string(_check_alias)]
-HostName = Annotated[str, *_string(_check_host_name)]
-MountPath = Annotated[str, *_string(_check_mount_path)]
-PathText = Annotated[str, *_string(_check_path_text)]
-ProcessGroup = Annotated[str, *_string(_check_process_group)]
+Bind = Annotated[
+    str,
+    *_string(
+        _check_bind,
+        pattern=r"^(unix:[^\x00]+|fd://[0-9]{1,6}|(\[[^\]\s/]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?)$",
+        examples=["127.0.0.1:8000", "[::1]:8000", "unix:/run/asyncgroups.sock"],
+    ),
+]
+GroupText = Annotated[
+    str,
+    *_string(
+        _check_group_text,
+        pattern=f"^({_VARIABLE}|([^%]|%[^{{])*%?)$",
+        examples=["%{GLOBAL}", "%{SERVER}", "%{RESOURCE}", "%{ENV:APPLICATION_GROUP}", "shop"],
+    ),
+]
+HostAlias = Annotated[str, *_string(_check_alias, pattern=rf"^(\*\.)?{_HOST}$")]
+HostName = Annotated[str, *_string(_check_host_name, pattern=rf"^{_HOST}(:[0-9]{{1,5}})?$")]
+MountPath = Annotated[str, *_string(_check_mount_path, pattern="^/[^?#]*$")]
+PathText = Annotated[str, *_string(_check_path_text, minLength=1)]
+ProcessGroup = Annotated[str, *_string(_check_process_group, maxLength=0)]
 Secret = Annotated[str, must_be("a string", secret=True)]
 Seconds = Annotated[
     float,
@@ -295,9 +319,23 @@ Seconds = Annotated[
 Size = Annotated[
     int | None,
     BeforeValidator(_read_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {
+                    "type": "string",
+                    "pattern": r"^[0-9]{1,15}\s*(([kKmMgGtT][iI]?)?[bB])?$",
+                    "examples": ["64 KiB", "10 MB"],
+                },
+                {"const": "unlimited"},
+            ]
+        }
+    ),
 ]
 Switch = Annotated[bool, must_be("true or false")]
 Threads = Annotated[int, Field(ge=1), must_be("a whole number of at least 1")]
-VariableName = Annotated[str, AfterValidator(_check_variable_name)]
+VariableName = Annotated[
+    str, AfterValidator(_check_variable_name), WithJsonSchema({"type": "string", "pattern": "^[^=]+$"})
+]
 VariableValue = Annotated[str, BeforeValidator(_check_variable_value)]
