@@ -1,9 +1,13 @@
-"""The commands; the only module that reads argv or prints. Imports ``server`` and ``config`` when one needs them."""
+"""The commands; the only module that reads argv or prints. Imports what a command needs when it runs."""
 
+import json
+import os
 import re
+import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -12,6 +16,8 @@ from asyncgroups.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from asyncgroups.config import Configuration
+    from asyncgroups.explanation import Explanation
+    from asyncgroups.loading import Group, Loaded
 
 __all__ = ["main"]
 
@@ -30,6 +36,43 @@ _OVERRIDES = {
     "ca_certs": "--ca-certs",
 }
 
+_OPTIONS = {
+    "bind": click.option(
+        "-b", "--bind", multiple=True, metavar="ADDRESS", help="host:port or unix:PATH to listen on; repeatable."
+    ),
+    "mount": click.option("--mount", metavar="PATH", help="URL path of a module:attribute.  [default: /]"),
+    "application_group": click.option(
+        "--application-group", metavar="NAME", help="%{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or a name."
+    ),
+    "threads": click.option("--threads", type=int, metavar="N", help="Threads in each interpreter."),
+    "app_dir": click.option(
+        "--app-dir", metavar="FOLDER", help="First folder of sys.path.  [default: the file's, or this one]"
+    ),
+    "server_name": click.option("--server-name", metavar="NAME[:PORT]", help="Name of the server in names of groups."),
+    "log_level": click.option(
+        "--log-level",
+        metavar="LEVEL",
+        callback=lambda _, __, level: level and level.lower(),
+        help="critical, error, warning, info or debug.",
+    ),
+    "certfile": click.option("--certfile", metavar="FILE", help="TLS certificate with its chain."),
+    "keyfile": click.option("--keyfile", metavar="FILE", help="TLS private key."),
+    "keyfile_password": click.option("--keyfile-password", metavar="PASSWORD", help="Password of the private key."),
+    "ca_certs": click.option(
+        "--ca-certs", metavar="FILE", help="Authorities that clients' certificates are checked against."
+    ),
+}
+"""What can be said on the command line instead of in the file."""
+
+
+def _options[Command: Callable[..., Any]](*keys: str) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for key in reversed(keys):
+            command = _OPTIONS[key](command)
+        return command
+
+    return decorate
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="asyncgroups")
@@ -39,38 +82,249 @@ def main() -> None:
 
 @main.command()
 @click.argument("target", required=False)
-@click.option("-b", "--bind", multiple=True, metavar="ADDRESS", help="host:port or unix:PATH to listen on; repeatable.")
-@click.option("--mount", metavar="PATH", help="URL path of a module:attribute.  [default: /]")
-@click.option(
-    "--application-group", metavar="NAME", help="%{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or a name."
-)
-@click.option("--threads", type=int, metavar="N", help="Threads in each interpreter.")
-@click.option("--app-dir", metavar="FOLDER", help="First folder of sys.path.  [default: the file's, or this one]")
-@click.option("--server-name", metavar="NAME[:PORT]", help="Name of the server in names of groups.")
-@click.option(
-    "--log-level",
-    metavar="LEVEL",
-    callback=lambda _, __, level: level and level.lower(),
-    help="critical, error, warning, info or debug.",
-)
-@click.option("--certfile", metavar="FILE", help="TLS certificate with its chain.")
-@click.option("--keyfile", metavar="FILE", help="TLS private key.")
-@click.option("--keyfile-password", metavar="PASSWORD", help="Password of the private key.")
-@click.option("--ca-certs", metavar="FILE", help="Authorities that clients' certificates are checked against.")
+@_options(*_OPTIONS)
 def serve(target: str | None, mount: str | None, **options: Any) -> None:
     """Serve TARGET: a configuration file, or one application as module:attribute.
 
     Without TARGET, asyncgroups.toml in this folder. A command-line option beats the file. SIGTERM and SIGINT end the
     server when running requests have been answered.
+
+    Exit status: 0 after a signal, 2 for a wrong command line or configuration, 3 if an application that is to be
+    preloaded does not load, 1 for the rest.
     """
-    try:
-        configuration = _configuration(target, mount=mount, options=options)
-    except ConfigurationError as error:
-        click.echo(f"asyncgroups: {error}", err=True)
-        sys.exit(2)
+    configuration = _configuration_or_exit(target, mount=mount, options=options)
     from asyncgroups.server import serve as serve_configuration  # noqa: PLC0415 - a wrong command line needs no server
 
     serve_configuration(configuration)
+
+
+@main.command()
+@click.argument("target", required=False)
+@click.option("--load", is_flag=True, help="Load each application in its group, and print a table of what came of it.")
+@_options(*_OPTIONS)
+def check(target: str | None, mount: str | None, *, load: bool, **options: Any) -> None:
+    """Check TARGET, as for serve, and report every error with its place.
+
+    With --load each application is loaded in its group, in an interpreter that is thrown away again. The table on
+    stdout says whether it loads, in how many seconds, by how many megabytes the process grew, and which extension
+    modules refused to be loaded in an interpreter of its own, also where the application does without them. What
+    applications print, and why one does not load, goes to stderr.
+
+    Exit status: 0 if all is right, 2 for a wrong command line or configuration, 3 if an application does not load, 130
+    after Ctrl-C.
+    """
+    configuration = _configuration_or_exit(target, mount=mount, options=options)
+    from asyncgroups.loading import groups_of  # noqa: PLC0415 - as above
+
+    groups = groups_of(configuration, process_env=os.environ)
+    counts = [
+        _count(sum(not mounted.inherited for mounted in configuration.mounts()), "mount"),
+        _count(len(configuration.virtual_hosts), "virtual host"),
+        _count(len(groups), "application group"),
+    ]
+    click.echo(f"{configuration.source}: no errors; {', '.join(counts)}")
+    if load:
+        _load(configuration, groups)
+
+
+@main.command()
+@click.argument("target", metavar="FILE")
+@click.argument("url")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="What an outer ASGI application adds; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_options("bind", "mount", "application_group", "app_dir", "server_name")
+def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Say which application and group a request for URL gets under FILE, and which setting decided.
+
+    URL is http://host:port/path, where the port stands for the one that the request arrives on, or a path alone, for no
+    host in particular and the first port of bind. FILE may be a module:attribute, as for serve.
+
+    Exit status: 0 if an application gets the request, 1 if none does, 2 for a wrong command line or configuration.
+    """
+    variables = _variables(env)
+    configuration = _configuration_or_exit(target, mount=mount, options=options)
+    from asyncgroups.explanation import explain as explain_url  # noqa: PLC0415 - as above
+    from asyncgroups.explanation import parse_url  # noqa: PLC0415
+
+    port = next((port for port in configuration.ports if port is not None), None)
+    try:
+        where = parse_url(url, port=port)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    explanation = explain_url(configuration, where, env=variables, process_env=os.environ)
+    if as_json:
+        click.echo(json.dumps({key: _plain(getattr(explanation, key)) for key in _EXPLAINED}, indent=2))
+    else:
+        click.echo("\n".join(_lines_of(explanation)))
+    if explanation.refusal is not None:
+        click.echo(f"asyncgroups: {explanation.refusal.status}: {explanation.refusal}", err=True)
+        sys.exit(1)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration file, for editors.
+
+    Write it to a file, and begin asyncgroups.toml with the line: #:schema ./asyncgroups.schema.json
+    """
+    from asyncgroups.config import schema as schema_of_file  # noqa: PLC0415 - as above
+
+    click.echo(json.dumps(schema_of_file(), indent=2))
+
+
+# explain --------------------------------------------------------------------------------------------------------------
+
+_EXPLAINED = (
+    "virtual_host",
+    "mount",
+    "script_name",
+    "path_info",
+    "process_group",
+    "application_group",
+    "application",
+    "decided_by",
+)
+
+
+def _variables(pairs: Sequence[str]) -> dict[str, str]:
+    variables = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"--env {pair!r}: write NAME=VALUE.")
+        variables[name] = value
+    return variables
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _lines_of(explanation: Explanation) -> list[str]:
+    why = explanation.decided_by
+    rows = [
+        ("virtual host", explanation.virtual_host or "*", why["virtual_host"]),
+        ("mount", explanation.mount, why.get("mount")),
+        ("SCRIPT_NAME", explanation.script_name, None),
+        ("PATH_INFO", explanation.path_info, None),
+        ("process group", explanation.process_group or "embedded", why.get("process_group")),
+        ("application group", explanation.application_group, why.get("application_group")),
+        ("application", explanation.application, None),
+    ]
+    if explanation.mount is None:
+        rows = rows[:1]
+    if explanation.application_group == "":
+        rows[5] = ("application group", "%{GLOBAL}", why["application_group"])
+    shown = [(name, "-" if value is None else value or '""', reason) for name, value, reason in rows]
+    width = max(len(value) for _, value, reason in shown if reason)
+    return [
+        f"{name:17}  {value:{width}}  ({reason})" if reason else f"{name:17}  {value}" for name, value, reason in shown
+    ]
+
+
+# check --load ---------------------------------------------------------------------------------------------------------
+
+
+def _load(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
+    """The process ends with it: what an application has left behind may never come back."""
+    import anyio  # noqa: PLC0415 - as above
+
+    from asyncgroups.frontend import logs  # noqa: PLC0415
+    from asyncgroups.host.ending import deadline, end, watch_signals  # noqa: PLC0415
+    from asyncgroups.loading import DOES_NOT_LOAD, load_groups, seconds_to_end  # noqa: PLC0415
+
+    logs.set_up(configuration.log_level, "asyncgroups")
+    table = _own_stdout()
+    status, seconds = 0, seconds_to_end(configuration)
+
+    def tell(loaded: Loaded) -> None:
+        nonlocal status
+        if loaded.failure is not None:
+            status = DOES_NOT_LOAD
+        table.write(f"{row(_cells(loaded))}\n")
+
+    try:
+        # An application that keeps the main interpreter's GIL keeps Python's own signal handler from running.
+        watch_signals([signal.SIGINT], seconds=seconds + 1, status=_INTERRUPTED)
+        row = _row_of(groups)
+        table.write(f"{row(_COLUMNS)}\n")
+        anyio.run(lambda: load_groups(configuration, groups, environ=os.environb, tell=tell))
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    except BrokenPipeError:
+        status = 1  # whoever reads the table has seen enough
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on the end is bounded
+    with deadline(seconds, status=status, words="asyncgroups: an atexit function in %{GLOBAL} does not return"):
+        end(status)
+
+
+_INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells say it."""
+
+_COLUMNS = ("application", "application group", "loads", "seconds", "megabytes", "refused modules")
+_LOADS_WIDTH = 20
+
+
+def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
+    """Lays out a row; rows are printed one by one, so widths are those of what is known before."""
+    from asyncgroups.host.interpreters import label  # noqa: PLC0415 - as above
+
+    widths = [
+        max(len(text) for text in (_COLUMNS[0], *(one for group in groups for one in group.applications))),
+        max(len(text) for text in (_COLUMNS[1], *(label(group.name) for group in groups))),
+        _LOADS_WIDTH,
+    ]
+
+    def row(cells: Sequence[str]) -> str:
+        application, group, loads, seconds, megabytes, refused = cells
+        first = f"{application:{widths[0]}}  {group:{widths[1]}}  {loads:{widths[2]}}"
+        return f"{first}  {seconds:>7}  {megabytes:>9}  {refused}".rstrip()
+
+    return row
+
+
+def _cells(loaded: Loaded) -> tuple[str, ...]:
+    return (
+        loaded.application,
+        loaded.group,
+        _cut(_printable(loaded.failure)) if loaded.failure is not None else "yes",
+        f"{loaded.seconds:.2f}",
+        f"{loaded.memory / 1e6:.1f}" if loaded.memory is not None else "-",
+        ", ".join(map(_printable, loaded.refused)) or "-",
+    )
+
+
+def _printable(text: str) -> str:
+    """``text`` from an application: nothing in it may look like a row of the table, or be obeyed by a terminal."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LOADS_WIDTH else f"{text[: _LOADS_WIDTH - 1]}…"
+
+
+def _own_stdout() -> TextIO:
+    """The way to stdout, for the table alone: what anybody else writes there goes to stderr from here on."""
+    sys.stdout.flush()
+    table = os.fdopen(os.dup(1), "w", buffering=1, encoding=sys.stdout.encoding, errors="backslashreplace")
+    os.dup2(2, 1)
+    return table
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+# The configuration ----------------------------------------------------------------------------------------------------
+
+
+def _configuration_or_exit(target: str | None, *, mount: str | None, options: dict[str, Any]) -> Configuration:
+    """Raises click.UsageError; a wrong configuration ends the process with status 2."""
+    try:
+        return _configuration(target, mount=mount, options=options)
+    except ConfigurationError as error:
+        click.echo(f"asyncgroups: {error}", err=True)
+        sys.exit(2)
 
 
 def _configuration(target: str | None, *, mount: str | None, options: dict[str, Any]) -> Configuration:
@@ -86,7 +340,7 @@ def _configuration(target: str | None, *, mount: str | None, options: dict[str, 
     overrides = {
         key: Override(option, options[key])
         for key, option in _OVERRIDES.items()
-        if options[key] is not None and options[key] != ()
+        if options.get(key) is not None and options[key] != ()
     }
     if target.endswith(".py") and Path(target).is_file():
         raise click.UsageError(f"{target!r} is a module: name its application, as in {Path(target).stem}:application.")

@@ -1,0 +1,260 @@
+"""``check --load``: each application is loaded in its group, and the table says what came of it."""
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.commands.conftest import EXAMPLES, begin, ended
+from tests.serving import until
+
+CALLABLE = "\n\ndef application(environ, start_response):\n    return []\n"
+
+MODULES = {
+    "small": "",
+    "hog": "held = [bytes(2000) for _ in range(15_700)]",
+    "framework": "import flask",
+    "again": "held = [bytes(2000) for _ in range(15_700)]",
+    "prints": """
+import atexit, ctypes, os, subprocess, sys
+print("from Python")
+ctypes.CDLL(None).write(1, b"from C\\n", 7)
+subprocess.run(["echo", "from a child"], check=True)
+atexit.register(print, "the end of", __name__)
+""",
+    "same": "import sys\nassert 'prints' in sys.modules, 'another interpreter'",
+    "raises": "print('before')\nraise RuntimeError('a reason')",
+    "uncallable": "application = 'text'\nraise AttributeError",
+    "forges": "class E(Exception):\n    pass\nE.__name__ = 'yes\\nsmall  small  small  yes'\nraise E",
+    "sleeps": "import time\ntime.sleep(60)",
+    "main": "from concurrent import interpreters\nassert interpreters.get_current() == interpreters.get_main()\n"
+    "print('from the main interpreter')",
+    "settings": "import os\nassert os.environ['WHERE'] == 'here' and 'MAIN' in os.environ",
+}
+
+CONFIGURATION = """
+bind = ["127.0.0.1:8000", "127.0.0.1:0"]
+server_name = "www.example.com:81"
+
+[limits]
+groups = 1
+[timeouts]
+startup = 2
+interrupt = 1
+"""
+
+MOUNTS = [
+    ("small", "small"),
+    ("hog", "hog"),
+    ("small", "small again"),
+    ("again", "hog again"),
+    ("framework", "first"),
+    ("framework", "second"),
+    ("framework", "third"),
+    ("small", "small"),
+    ("main", "%{GLOBAL}"),
+    ("prints", "printing"),
+    ("same", "printing"),
+    ("raises", "raising"),
+    ("forges", "forging"),
+    ("sleeps", "sleeping"),
+    ("small", "sleeping"),
+    ("small", "%{ENV:NOT_SET}"),
+    ("small", "%{ENV:IS_SET}"),
+    ("small", "%{SERVER}"),
+    ("settings", "settings"),
+    ("refusing_swallowed", "refusing"),
+]
+
+EXPECTED = [
+    ("small", "small", "yes", "-"),
+    ("hog", "hog", "yes", "-"),
+    ("small", "small again", "yes", "-"),
+    ("again", "hog again", "yes", "-"),
+    ("framework", "first", "yes", "-"),
+    ("framework", "second", "yes", "-"),
+    ("framework", "third", "yes", "-"),
+    ("prints", "printing", "yes", "-"),
+    ("same", "printing", "yes", "-"),
+    ("raises", "raising", "RuntimeError", "-"),
+    ("forges", "forging", "yes\\nsmall  small  …", "-"),
+    ("sleeps", "sleeping", "timeout", "-"),
+    ("small", "sleeping", "yes", "-"),
+    ("small", "%{ENV:NOT_SET}", "yes", "-"),
+    ("small", "from the environment", "yes", "-"),
+    ("small", "www.example.com:81", "yes", "-"),
+    ("settings", "settings", "yes", "-"),
+    ("refusing_swallowed", "refusing", "yes", "readline"),
+    ("main", "%{GLOBAL}", "yes", "-"),
+]
+
+
+def site(folder: Path, mounts: list[tuple[str, str]], text: str = CONFIGURATION) -> Path:
+    """A configuration with these applications, module and group."""
+    for name in {name for name, _ in mounts} & MODULES.keys():
+        (folder / f"{name}.py").write_text(MODULES[name] + CALLABLE)
+    for number, (name, group) in enumerate(mounts):
+        text += f'[[mount]]\npath = "/{number}"\napp = "{name}:application"\napplication_group = "{group}"\n'
+        if name == "refusing_swallowed":
+            text += 'process_env = { REFUSED_MODULE = "readline" }\n'
+        if name == "settings":
+            text += 'process_env = { WHERE = "here" }\n'
+    file = folder / "asyncgroups.toml"
+    file.write_text(text)
+    return file
+
+
+class Output(NamedTuple):
+    status: int
+    lines: list[str]
+    stderr: str
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table's rows, cut where its header says."""
+        header = self.lines[1]
+        names = re.split(" {2,}", header)
+        starts = [header.index(f"{name}  ") if name != names[-1] else header.index(name) for name in names]
+        ends = [*starts[1:], None]
+        cells = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in self.lines[2:]]
+        return [dict(zip(names, row, strict=True)) for row in cells]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Output:
+    file = site(tmp_path_factory.mktemp("site"), MOUNTS)
+    process = begin("check", str(file), "--load", IS_SET="from the environment", MAIN="yes")
+    status, stdout, stderr = ended(process)
+    return Output(status, stdout.splitlines(), stderr)
+
+
+def test_the_table(output: Output) -> None:
+    """One row for each application in each group, GLOBAL's last, with what became of it; status 3 if one failed."""
+    rows = output.rows()
+    told = [(row["application"], row["application group"], row["loads"], row["refused modules"]) for row in rows]
+    assert told == [(f"{name}:application", *rest) for name, *rest in EXPECTED]
+    assert output.status == 3
+    assert output.lines[0].endswith("no errors; 20 mounts, 0 virtual hosts, 17 application groups")
+
+
+def test_the_table_is_aligned_and_not_too_wide(output: Output) -> None:
+    """Each row has its cells below their headers, in 120 columns."""
+    assert max(map(len, output.lines[1:])) <= 120
+    for row in output.rows():
+        assert re.fullmatch(r"\d+\.\d\d", row["seconds"]), row
+        assert re.fullmatch(r"-?\d+\.\d", row["megabytes"]), row
+
+
+def test_memory_and_time_belong_to_the_application_that_took_them(output: Output) -> None:
+    """An application is charged with what it takes, also in the place that another has left, and with no more."""
+    rows = output.rows()
+    megabytes = {row["application group"]: float(row["megabytes"]) for row in rows}
+    seconds = {row["application"]: float(row["seconds"]) for row in rows}
+    small = [megabytes["small"], megabytes["small again"]]
+    assert max(small) < 12
+    frameworks = [megabytes[name] for name in ("first", "second", "third")]
+    assert max(frameworks) - min(frameworks) < 2.5  # without malloc_trim a later one is up to 5 MB cheaper
+    assert 31 < megabytes["hog"] < 31 + 15
+    assert 31 < megabytes["hog again"] < 31 + 15
+    assert 2 <= seconds["sleeps:application"] < 10
+    assert seconds["hog:application"] < 3
+
+
+def test_what_applications_say_is_on_stderr_only(output: Output) -> None:
+    """Python's, C's and a child's output, tracebacks, refusals, and what is said at the orderly end of a group."""
+    for said in (
+        "[printing #1] from Python",
+        "from C",
+        "from a child",
+        "from the main interpreter",
+        "[printing] the end of prints",
+        "[raising #1] before",
+        "'raises:application' does not load: importing 'raises' failed\n  Traceback (most recent call last):",
+        "RuntimeError: a reason",
+        "[sleeping] 'sleeps:application' does not load: it did not load within 2 s (timeouts.startup)",
+        "[refusing] 'refusing_swallowed:application': the extension module readline refuses",
+    ):
+        assert said in output.stderr
+    assert len(output.lines) == 2 + len(EXPECTED)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_load(example: str) -> None:
+    """Every application of every example loads in its group, and the whole takes few seconds."""
+    status, stdout, stderr = ended(begin("check", f"examples/{example}/asyncgroups.toml", "--load"))
+    output = Output(status, stdout.splitlines(), stderr)
+    assert (status, {row["loads"] for row in output.rows()}) == (0, {"yes"}), stderr
+    assert "ERROR" not in stderr
+
+
+STUCK = {
+    "in a group": ("stuck", "import time\nprint('it begins')\ntime.sleep(60)"),
+    "in a loop": (
+        "stuck",
+        "import atexit\natexit.register(print, 'it ends')\nprint('it begins')\nwhile True:\n    pass",
+    ),
+    "in the main interpreter": ("%{GLOBAL}", "import time\nprint('it begins', flush=True)\ntime.sleep(60)"),
+    "with the main interpreter's GIL": (
+        "%{GLOBAL}",
+        "import ctypes\nprint('it begins', flush=True)\nctypes.PyDLL(None).sleep(60)",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", STUCK)
+def test_ctrl_c(where: str, tmp_path: Path) -> None:
+    """Status 130, soon, without a traceback of ours, whatever an application does meanwhile."""
+    group, source = STUCK[where]
+    (tmp_path / "stuck.py").write_text(source)
+    file = site(tmp_path, [("stuck", group)], "[timeouts]\ninterrupt = 0.5\n")
+    log = tmp_path / "log"
+    process = begin("check", str(file), "--load", stderr=log)
+    until(lambda: "it begins" in log.read_text())
+    process.send_signal(signal.SIGINT)
+    status, stdout, _ = ended(process, 10)
+    assert status == 130
+    assert len(stdout.splitlines()) == 2
+    assert "KeyboardInterrupt" not in log.read_text()
+    assert "Traceback" not in log.read_text()
+    if where == "in a loop":  # which can be interrupted
+        assert "[stuck] it ends" in log.read_text()
+
+
+def test_what_keeps_the_gil_of_the_main_interpreter(tmp_path: Path) -> None:
+    """The rows before it stand, the last words are on stderr, and the status is 3: it cannot hang the command."""
+    _, source = STUCK["with the main interpreter's GIL"]
+    (tmp_path / "stuck.py").write_text(source)
+    file = site(tmp_path, [("stuck", "%{GLOBAL}"), ("small", "small")], "[timeouts]\nstartup = 1\ninterrupt = 0.5\n")
+    status, stdout, stderr = ended(begin("check", str(file), "--load"), 10)
+    assert status == 3
+    assert [line.split()[0] for line in stdout.splitlines()[2:]] == ["small:application"]
+    assert stderr.endswith(
+        "asyncgroups: 'stuck:application' does not load within 1 s (timeouts.startup) and keeps the main "
+        "interpreter's GIL: this is the end of the process\n"
+    )
+
+
+def test_an_atexit_function_in_the_main_interpreter_that_does_not_return(tmp_path: Path) -> None:
+    """The command ends all the same, with the status that it has come to."""
+    (tmp_path / "stuck.py").write_text(f"import atexit, time\natexit.register(time.sleep, 60)\n{CALLABLE}")
+    file = site(tmp_path, [("stuck", "%{GLOBAL}")], "[timeouts]\ninterrupt = 0.5\n")
+    status, stdout, stderr = ended(begin("check", str(file), "--load"), 10)
+    assert (status, stdout.split()[-4]) == (0, "yes")
+    assert stderr == "asyncgroups: an atexit function in %{GLOBAL} does not return\n"
+
+
+def test_whoever_reads_the_table_may_leave(tmp_path: Path) -> None:
+    """A closed pipe ends the command, without a traceback."""
+    os.mkfifo(tmp_path / "until")
+    (tmp_path / "waits.py").write_text(f"open({str(tmp_path / 'until')!r}).read(){CALLABLE}")
+    process = begin("check", str(site(tmp_path, [("waits", "waiting")], "")), "--load")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    assert process.stdout.readline().startswith("application")
+    process.stdout.close()
+    process.stdout = None
+    (tmp_path / "until").write_text("now")
+    status, _, stderr = ended(process)
+    assert (status, stderr) == (1, "")
