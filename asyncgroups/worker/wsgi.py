@@ -74,10 +74,10 @@ class Response:
         self,
         status: str,
         headers: list[tuple[str, str]],
-        exc_info: tuple[type[BaseException], BaseException, TracebackType | None] | None = None,
         /,
+        exc_info: tuple[type[BaseException], BaseException, TracebackType | None] | None = None,
     ) -> Callable[[bytes], None]:
-        """``start_response`` of PEP 3333.
+        """``start_response`` of PEP 3333, which wants all three by position; most servers take ``exc_info=`` as well.
 
         Raises TypeError or ValueError for what must not go out, RuntimeError for a second call without ``exc_info``,
         and the exception of ``exc_info`` when a part of the response has gone out already.

@@ -69,6 +69,12 @@ def raises_keyboard_interrupt(environ, start_response):
     yield b""
 
 
+def raises_stop_iteration(environ, start_response):
+    """As ``next()`` does of what is empty; no future may hold it, and a loop may take it for an end."""
+    start_response("200 OK", TEXT)
+    raise StopIteration(SECRET)
+
+
 def raises_what_has_no_str(environ, start_response):
     class Unprintable(Exception):
         def __str__(self):
@@ -278,6 +284,20 @@ def status_without_reason(environ, start_response):
 
 def subclass_of_str(environ, start_response):
     start_response(Text("200 OK"), [(Text("X-Text"), Text("safe")), *TEXT])
+    return [b"x"]
+
+
+def exc_info_by_keyword(environ, start_response):
+    """PEP 3333 wants it by position, and hardly a server insists."""
+    try:
+        raise LookupError(SECRET)
+    except LookupError:
+        start_response("503 Service Unavailable", TEXT, exc_info=sys.exc_info())
+    return [b"x"]
+
+
+def headers_of_lists(environ, start_response):
+    start_response("200 OK", [["X-Text", "lists"]])
     return [b"x"]
 
 

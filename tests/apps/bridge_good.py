@@ -19,6 +19,7 @@ __all__ = [
     "exact_length",
     "exc_info_replaces",
     "exc_info_replaces_in_generator",
+    "exc_info_replaces_length",
     "exc_info_replaces_no_content",
     "file",
     "file_like",
@@ -28,6 +29,7 @@ __all__ = [
     "many_pieces",
     "no_content",
     "not_modified",
+    "start_in_empty_generator",
     "start_in_generator",
     "tuple_of_pieces",
     "write_and_iterate",
@@ -69,6 +71,11 @@ def many_pieces(environ, start_response):
 def start_in_generator(environ, start_response):
     start_response("201 Created", [*TEXT, ("X-From", "generator")])
     yield b"made"
+
+
+def start_in_empty_generator(environ, start_response):
+    start_response("404 Not Found", [*TEXT, ("X-From", "generator")])
+    yield from ()
 
 
 def empty_pieces(environ, start_response):
@@ -152,6 +159,16 @@ def exc_info_replaces_in_generator(environ, start_response):
     except LookupError:
         start_response("503 Service Unavailable", [*TEXT, ("X-Second", "yes")], sys.exc_info())
     yield b"replaced"
+
+
+def exc_info_replaces_length(environ, start_response):
+    """Of the first Content-Length nothing is left."""
+    start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+    try:
+        raise LookupError("before anything went out")
+    except LookupError:
+        start_response("503 Service Unavailable", [*TEXT, ("X-Second", "yes")], sys.exc_info())
+    return [b"replaced"]
 
 
 def exc_info_replaces_no_content(environ, start_response):
