@@ -250,6 +250,7 @@ class _Worker:
         error = self._attempt(exchange, application, respond)
         if error is not None:
             self._explain(error, exchange, response, application)
+            error = None  # and with it, before the worker is free, what the application's frames hold
         try:
             response.close()
         except BaseException as failure:
@@ -284,7 +285,10 @@ class _Worker:
             self._region.leave()
             self._let_go()
             error = interrupted
-        return error
+        try:
+            return error
+        finally:
+            error = None  # its traceback has this frame: a cycle, in which all that the application held would linger
 
     def _let_go(self) -> None:
         self._journal.let_go()

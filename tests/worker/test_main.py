@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from asyncgroups.errors import ChannelClosed
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
 from asyncgroups.worker import main
+from tests.serving import until
 
 PATIENCE = 20.0
 
@@ -137,6 +139,57 @@ def test_a_load(interpreter: Interpreter, apps: Any) -> None:
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
+
+
+class File:
+    """What an application should not have for longer than it needs it."""
+
+    def read(self) -> bytes:
+        return b"x" * 1000
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Only references are counted."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("end", ["raises", "fails in its body", "sees its client leave", "is interrupted"])
+def test_nothing_is_held_of_an_exchange_that_failed(
+    interpreter: Interpreter, apps: Any, no_collector: None, end: str
+) -> None:
+    """What an application's frames hold goes with them: a file or a connection does not wait for the collector."""
+    held: list[weakref.ref[Any]] = []
+    started = threading.Event()
+
+    def fail(file: File) -> Iterator[bytes]:
+        yield file.read()
+        raise LookupError(file)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        file = File()
+        held.append(weakref.ref(file))
+        if end == "raises":
+            raise LookupError(file)
+        started.set()
+        while end == "is interrupted":
+            hash(file)
+        start_response("200 OK", [])
+        return fail(file) if end == "fails in its body" else iter(file.read, b"")
+
+    apps.application = application
+    worker = interpreter.worker()
+    worker.request(1, "t3_apps:application")
+    if end == "is interrupted":
+        assert started.wait(PATIENCE)
+        interpreter.interrupt(1, 1)
+    elif end == "sees its client leave":
+        worker.say(messages.frame(messages.ABORT, b"the client has gone"))
+    worker.until(messages.DONE)
+    # The thread that interrupts has looked at the application's frame as well.
+    until(lambda: held[0]() is None, PATIENCE, what="the file's end")
 
 
 @pytest.mark.parametrize(
