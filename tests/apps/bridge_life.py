@@ -119,6 +119,31 @@ def wrapped(environ, start_response):
     return environ["wsgi.file_wrapper"](File())
 
 
+KEPT = []
+"""Generators that only close() ends: they are not left to the garbage collector."""
+
+
+def tidies(environ, start_response):
+    """A plain generator, whose ``finally`` notes what ``Closing`` notes; ``wsgi.input`` says how it ends."""
+    folder, thread = environ["QUERY_STRING"], threading.get_ident()
+    end = environ["wsgi.input"].read()
+
+    def body():
+        try:
+            yield b"a part "
+            if end == b"fails":
+                raise LookupError
+            while end == b"goes on":
+                yield BLOCK
+            yield b"and another"
+        finally:
+            note(folder, "closed", f"{thread} {threading.get_ident()} {time.monotonic()}")
+
+    start_response("200 OK", TEXT)
+    KEPT.append(body())
+    return KEPT[-1]
+
+
 def endless(environ, start_response):
     """Counts in ``produced`` the bytes it has given."""
     folder = environ["QUERY_STRING"]

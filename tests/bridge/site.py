@@ -71,6 +71,7 @@ def toml(extra: str = "") -> str:
             mount(f"/{group}/validated/{name}", f"bridge_validated:{name}", label)
     mount("/other", "bridge_good:hello", "other")
     mount("/many", "bridge_good:environ", "many", 4)
+    mount("/flask", "bridge_flask:application", "flask")
     mount("/r\u00e9sum\u00e9 x", "bridge_good:environ", "r\u00e9sum\u00e9")
     return "\n".join(lines) + "\n"
 
