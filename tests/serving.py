@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import httpx
 import psutil
@@ -27,7 +28,7 @@ KINDS = ("serve", "uvicorn")
 """The servers that the whole suite runs under."""
 
 _RUNNING = re.compile(
-    r"(?:[Rr]unning|Listening|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)"
+    r"(?:[Rr]unning|Listening|Serving|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)"
 )
 _PATIENCE = 30.0
 
@@ -140,10 +141,13 @@ def serving(
     environ: dict[str, str] | None = None,
     cwd: Path = ROOT,
     ready: bool = True,
+    program: str = sys.executable,
+    port: int = 0,
 ) -> Iterator[Server]:
-    """A server that runs inside the block, on ``config``; with a sequence, that is the whole command after ``python``.
+    """A server that runs inside the block, on ``config``; with a sequence, that is the whole command after ``program``.
 
-    With ``ready`` it accepts connections when the block begins. What is left of it is killed at the end.
+    With ``ready`` it accepts connections when the block begins, on ``port`` where its log does not say which. What is
+    left of it is killed at the end.
     """
     if isinstance(config, Path):
         arguments, variables = command(kind, config)
@@ -164,12 +168,12 @@ def serving(
     }
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=cwd
+            [program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=cwd
         )
     server = Server(process, log_file)
     try:
         if ready:
-            server.port = _port(server)
+            server.port = _port(server, port)
         yield server
     finally:
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
@@ -181,17 +185,19 @@ def serving(
         log_file.unlink()
 
 
-def _port(server: Server) -> int:
-    def running() -> re.Match[str] | None:
+def _port(server: Server, known: int) -> int:
+    def running() -> int:
         if server.process.poll() is not None:
             raise AssertionError(f"the server ended with status {server.process.returncode}:\n{server.log()}")
-        return _RUNNING.search(server.log())
+        if known:
+            return known if _accepts(known) else 0
+        match = _RUNNING.search(server.log())
+        return int(match[1] or match[2]) if match else 0
 
     try:
-        match = until(running, what="the server")
+        port = cast(int, until(running, what="the server"))
     except AssertionError as error:
         raise AssertionError(f"{error}\n{server.log()}") from None
-    port = int(match[1] or match[2])  # type: ignore[index]
     until(lambda: _accepts(port), what=f"a connection to port {port}")
     return port
 

@@ -1,17 +1,14 @@
 """Memory, descriptors and threads stay flat, whatever goes through the server and however clients leave."""
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.serve.conftest import Site
 from tests.serving import KINDS, Server, serving, until
+from tests.transfers import GIB, MIB, PIECE, download, growth, upload
 
-GIB = 1024**3
-MIB = 1024**2
 ROOM = 16 * MIB
-PIECE = bytes(256 * 1024)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -24,47 +21,14 @@ def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
         yield server
 
 
-def upload(server: Server, path: str, length: int) -> None:
-    with server.connect() as connection:
-        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
-        for _ in range(length // len(PIECE)):
-            connection.sendall(PIECE)
-        answer = b""
-        while not answer.endswith(str(length).encode()) and (more := connection.recv(4096)):
-            answer += more
-        assert str(length).encode() in answer, answer
-
-
-def download(server: Server, path: str, length: int) -> None:
-    with server.connect() as connection:
-        connection.sendall(f"GET {path}?{length} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        received, buffer = 0, bytearray(MIB)
-        while count := connection.recv_into(buffer):
-            received += count
-        assert length < received < length + 4096
-
-
 @pytest.mark.parametrize("server", ["serve"], indirect=True)
 @pytest.mark.parametrize("move", [upload, download])
 def test_a_gibibyte(server: Server, move: Callable[[Server, str, int], None]) -> None:
     """1 GiB goes through while the memory of the whole process tree grows by less than 16 MiB."""
     move(server, "/group", 32 * MIB)
-    before = server.memory()
-    most, over = before, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(0.05):
-            most = max(most, server.memory())
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
+    with growth(server) as grown:
         move(server, "/group", GIB)
-    finally:
-        over.set()
-        watching.join()
-    assert max(most, server.memory()) - before < ROOM
+    assert grown.most < ROOM
 
 
 @pytest.mark.parametrize(
