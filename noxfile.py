@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["nox>=2026.10", "uv>=0.9"]
 # ///
-"""The sessions of asyncgroups: lint, types and tests, which plain `nox` runs, and demo.
+"""The sessions of asyncgroups: lint, types and tests, which plain `nox` runs; demo and bench.
 
 nox itself runs on any Python from 3.11 on. The block above makes it re-run itself in an environment of its own that has
 uv (PEP 723). The session `pythons` finds the interpreters that the others need, or fetches them; listing the sessions
@@ -178,6 +178,22 @@ def demo(session: nox.Session) -> None:
     # The server takes the place of nox: signals reach it and nobody else, and its exit status is the session's.
     os.chdir(HERE)
     os.execve(Path(session.bin) / server, [server, *arguments, *options], {**os.environ, **variables})
+
+
+@nox.session(python="3.14", requires=["pythons"], default=False)
+def peers(session: nox.Session) -> None:
+    """Make the environment of the servers and bridges that `bench` compares with."""
+    session.install("--group", "peers")
+
+
+@nox.session(python="3.14", requires=["peers"], default=False)
+def bench(session: nox.Session) -> None:
+    """Measure against bare ASGI, other bridges and native servers: `nox -s bench -- --quick`, `-- --row 3`."""
+    session.install("-e", ".", "--group", "bench")
+    other = Path(session.virtualenv.location).with_name("peers") / "bin" / "python"
+    # Cached bytecode, as for the tests: what is measured is not the compiler.
+    bytecode = {"PYTHONDONTWRITEBYTECODE": None}
+    session.run("python", "-m", "tests.benchmarks", "--peers", str(other), *session.posargs, env=bytecode)
 
 
 def about(example: Path) -> str:

@@ -17,9 +17,9 @@ BRIDGES = {
     "a2wsgi": ("a2wsgi", "a2wsgi:WSGIMiddleware"),
     "asgiref": ("asgiref", "asgiref.wsgi:WsgiToAsgi"),
     "starlette": ("starlette", "starlette.middleware.wsgi:WSGIMiddleware"),
-    "hypercorn": ("hypercorn", ""),
+    "hypercorn": ("hypercorn", "hypercorn.middleware:AsyncioWSGIMiddleware"),
 }
-"""By the name of a bridge: its distribution, and its class where it is one that any ASGI server runs."""
+"""By the name of a bridge: its distribution, and its class, which any ASGI server runs."""
 
 _BRIDGED = "bridge_probes:application"
 
