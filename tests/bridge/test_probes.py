@@ -1,6 +1,7 @@
 """The README's table of what WSGI bridges get wrong: each of its lines against asyncgroups, under each server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +26,12 @@ def test_probe(bridge: Server, probe: Probe) -> None:
 def test_no_two_probes_are_one() -> None:
     """Names and claims tell the probes apart."""
     assert len({probe.name for probe in PROBES}) == len({probe.claim for probe in PROBES}) == len(PROBES)
+
+
+def test_the_readme_says_what_is_probed() -> None:
+    """The lines of the README's table are the claims of the probes, in their order; ours is right in each."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## What WSGI bridges get wrong")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    assert [row[0].strip() for row in rows[2:]] == [probe.claim for probe in PROBES]
+    assert {row[1] for row in rows[2:]} == {"yes"}
