@@ -123,12 +123,18 @@ class Exchange:
         self._uploaded = not event.get("more_body", False)
         try:
             self._count(body)
-            self._lease = await take(self._supervisor, find, self._number, client=self._look_ahead)
-            if self._lease is None:
+            first, rest = self._request(head, body)
+            lease = self._lease = await take(
+                self._supervisor, find, self._number, first=first, client=self._look_ahead
+            )
+            if lease is None:
                 return
-            await self._request(self._lease, head, body)
-            if not self._uploaded or not await self._hear_at_once(self._lease):
-                await self._converse(self._lease)
+            if lease.sent < len(first):
+                await lease.write(first, lease.sent)
+            if rest:
+                self._put_back(rest)
+            if not self._uploaded or not await self._hear_at_once(lease):
+                await self._converse(lease)
         except ApplicationGroupsError as error:
             await self._fail(error)
         finally:
@@ -136,20 +142,22 @@ class Exchange:
             if self._file is not None:
                 self._file.close()
 
-    async def _request(self, lease: Lease, head: bytes, body: bytes) -> None:
-        """REQUEST, with as much of the body as fits into one message."""
-        inline = body[: messages.LARGEST_CHUNK]
-        rest = body[messages.LARGEST_CHUNK :]
+    def _request(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """REQUEST, with as much of the body as fits into one message; and the rest of the body."""
+        inline, rest = body, b""
+        if len(body) > messages.LARGEST_CHUNK:
+            inline, rest = body[: messages.LARGEST_CHUNK], body[messages.LARGEST_CHUNK :]
         if inline:
             self._credit -= messages.cost(len(inline))
-        await lease.write(messages.start(messages.REQUEST, head, inline, complete=self._uploaded and not rest))
-        if rest:
-            # The rest of a first event that is larger than a message goes the way of what follows it.
-            event = {"type": "http.request", "body": rest, "more_body": not self._uploaded}
-            self._receive = _Before(event, self._receive)
-            self._uploaded = False
-            if self._body_room is not None:
-                self._body_room += len(rest)  # it will be counted again
+        return messages.start(messages.REQUEST, head, inline, complete=self._uploaded and not rest), rest
+
+    def _put_back(self, rest: bytes) -> None:
+        """Let the rest of a first event that is larger than a message go the way of what follows it."""
+        event = {"type": "http.request", "body": rest, "more_body": not self._uploaded}
+        self._receive = _Before(event, self._receive)
+        self._uploaded = False
+        if self._body_room is not None:
+            self._body_room += len(rest)  # it will be counted again
 
     async def _hear_at_once(self, lease: Lease) -> bool:
         """Take a response that is there quickly; False when it takes longer."""

@@ -45,20 +45,37 @@ class ApplicationFailed(ApplicationGroupsError):
 
 
 class _Place:
-    """A place in the queue of a pool; see ``pool.Ticket``."""
+    """A place in the queue of a pool; see ``pool.Ticket``. ``first`` is the first message of its exchange."""
 
-    __slots__ = ("exchange", "refusal", "wakeup", "worker")
+    __slots__ = ("at", "exchange", "first", "is_quiet", "refusal", "sent", "wakeup", "worker")
 
-    def __init__(self, exchange: int) -> None:
+    def __init__(self, exchange: int, first: bytes) -> None:
         self.exchange = exchange
+        self.first = first
+        self.is_quiet = True
+        """Whether its task need not know of the grant before the worker says something."""
+        self.sent = 0
+        """Bytes of the first message that have gone out with the grant."""
+        self.at: float | None = None
+        """The clock's time of the grant, where the task may learn of it later."""
         self.worker: Worker | None = None
         self.refusal: ApplicationGroupsError | None = None
         self.wakeup: loops.Wakeup | None = None
 
     def granted(self, worker: Worker) -> None:
         self.worker = worker
-        if self.wakeup is not None:
-            self.wakeup.set()
+        if self.wakeup is None:
+            return
+        if self.is_quiet and self.wakeup.hear(worker):
+            # By the task whose worker this was: one wait and one turn of the loop less, for the worker as well.
+            self.at = time.monotonic()
+            try:
+                self.sent = worker.channel.send_nowait(self.first)
+            except ChannelClosed:
+                pass  # the task will meet it again
+            if self.sent == len(self.first):
+                return
+        self.wakeup.set()
 
     def refused(self, error: ApplicationGroupsError) -> None:
         self.refusal = error
@@ -71,18 +88,29 @@ async def take(
     find: Callable[[], Pool],
     exchange: int,
     *,
+    first: bytes,
     client: Callable[[], Awaitable[Any]] | None = None,
 ) -> Lease | None:
     """A worker for ``exchange``, of the pool that ``find`` returns; None when the client left while its request waited.
 
+    ``first`` is the exchange's first message; ``Lease.sent`` says how much of it has gone out already.
     ``find`` is called again when that pool is retired before it has a worker for this request. ``client`` receives an
     ASGI event and does not use it up: the leaving of the client is seen there.
     Raises TooManyGroups, Overloaded, ShuttingDown, InterpreterFailed.
     """
     retired = PoolRetired("the application group takes no more requests")
     for _ in range(_POOLS):
+        place = _Place(exchange, first)
         try:
-            return await _take(supervisor, find(), exchange, client)
+            pool = find()
+            worker = pool.take(place)
+            if worker is None and (worker := await _wait(place, pool, supervisor, client)) is None:
+                return None
+            try:
+                return Lease(supervisor, worker, sent=place.sent, since=place.at)
+            except BaseException:
+                (pool.lose if place.sent else pool.release)(worker)
+                raise
         except PoolRetired as error:
             retired = error
         except OSError as error:
@@ -90,35 +118,23 @@ async def take(
     raise retired
 
 
-async def _take(
-    supervisor: Supervisor, pool: Pool, exchange: int, client: Callable[[], Awaitable[Any]] | None
-) -> Lease | None:
-    place = _Place(exchange)
-    worker = pool.take(place)
-    if worker is None:
-        worker = await _wait(place, pool, supervisor.timeouts.queue, client)
-    if worker is None:
-        return None
-    try:
-        return Lease(supervisor, worker)
-    except BaseException:
-        pool.release(worker)
-        raise
-
-
 async def _wait(
-    place: _Place, pool: Pool, seconds: float, client: Callable[[], Awaitable[Any]] | None
+    place: _Place, pool: Pool, supervisor: Supervisor, client: Callable[[], Awaitable[Any]] | None
 ) -> Worker | None:
+    seconds = supervisor.timeouts.queue
     place.wakeup = loops.wakeup()
     kept = False
     try:
-        told = place.worker is not None or place.refusal is not None  # before it could be woken
-        patience = min(PATIENCE, seconds) if seconds else PATIENCE
-        if not told and not await place.wakeup.wait(patience):
-            rest = seconds - patience if seconds else None
-            if await _leaves(client, place.wakeup, rest):
-                return None
-        pool.withdraw(place)  # from here on nobody tells it anything any more
+        if place.worker is None and place.refusal is None:  # or it was told before it could be woken
+            patience = min(PATIENCE, seconds) if seconds else PATIENCE
+            told = await place.wakeup.wait(patience)
+            if not told and place.worker is None and place.refusal is None:
+                place.is_quiet = False
+                rest = seconds - patience if seconds else None
+                if await _leaves(client, place.wakeup, rest):
+                    return None
+        if place.worker is None:
+            pool.withdraw(place)  # from here on nobody tells it anything any more
         if place.refusal is not None:
             raise place.refusal
         if place.worker is None:
@@ -126,9 +142,20 @@ async def _wait(
         kept = True
         return place.worker
     finally:
-        pool.withdraw(place)
-        if place.worker is not None and not kept:
-            pool.release(place.worker)
+        if not kept:
+            pool.withdraw(place)
+            if place.worker is not None:
+                _give_back(place, place.worker, supervisor)
+
+
+def _give_back(place: _Place, worker: Worker, supervisor: Supervisor) -> None:
+    if not place.sent:
+        worker.pool.release(worker)
+        return
+    try:
+        Lease(supervisor, worker, sent=place.sent, half=place.sent < len(place.first)).end("the client has gone")
+    except OSError:  # no descriptor for an inlet
+        worker.pool.lose(worker)
 
 
 async def _leaves(client: Callable[[], Awaitable[Any]] | None, wakeup: loops.Wakeup, seconds: float | None) -> bool:
@@ -180,19 +207,24 @@ _TRANSITIONS = {
 class Lease:
     """The front end's half of the conversation with a worker."""
 
-    __slots__ = ("_half", "_inlet", "_limit_at", "_supervisor", "_worker", "_writing", "state")
+    __slots__ = ("_half", "_inlet", "_limit_at", "_supervisor", "_worker", "_writing", "sent", "state")
 
-    def __init__(self, supervisor: Supervisor, worker: Worker) -> None:
+    def __init__(
+        self, supervisor: Supervisor, worker: Worker, *, sent: int = 0, half: bool = False, since: float | None = None
+    ) -> None:
         self.state: State = State.BUSY
+        self.sent: int = sent
+        """Bytes of the exchange's first message that went out before there was a lease."""
         self._supervisor = supervisor
         self._worker = worker
         self._inlet = loops.inlet(worker)
         self._writing: anyio.Lock | None = None
-        self._half = False
+        self._half = half
         """Whether a message has gone out in part: what comes next on the channel would be taken for its rest."""
-        timeouts = supervisor.timeouts
+        seconds = supervisor.timeouts.request if worker.ready else supervisor.timeouts.startup
         self._limit_at: float | None = None
-        self._limit(timeouts.request if worker.ready else timeouts.startup)
+        if seconds:
+            self._limit_at = seconds + (time.monotonic() if since is None else since)
 
     def __repr__(self) -> str:
         return f"<Lease of {self._worker!r}: {self.state.value}>"
@@ -252,17 +284,18 @@ class Lease:
                     self._move(State.DONE)
                 return frame
 
-    async def write(self, frame: bytes) -> None:
-        """Send ``frame``; two tasks may do so. Raises ChannelClosed. Nothing happens when the lease has ended."""
+    async def write(self, frame: bytes, sent: int = 0) -> None:
+        """Send ``frame`` but for what is ``sent``; two tasks may do so. Raises ChannelClosed.
+
+        Nothing happens when the lease has ended.
+        """
         if self._writing is None:
             if self.state is not State.BUSY:
                 return
-            sent = self._send(frame)
+            sent += self._send(memoryview(frame)[sent:] if sent else frame)
             if sent == len(frame):
                 return
             self._writing = anyio.Lock()
-        else:
-            sent = 0
         # A socket buffer smaller than ours should be: the worker reads on.
         async with self._writing:
             while sent < len(frame) and self.state is State.BUSY:
@@ -348,10 +381,11 @@ async def load(supervisor: Supervisor, find: Callable[[], Pool], application: st
     most. Raises as ``take`` does.
     """
     number = supervisor.number()
-    lease = await take(supervisor, find, number)
+    first = messages.texts(messages.LOAD, str(number), application)
+    lease = await take(supervisor, find, number, first=first)
     assert lease is not None  # no client, that could have left
     try:
-        await lease.write(messages.texts(messages.LOAD, str(number), application))
+        await lease.write(first, lease.sent)
         while lease.state is not State.DONE:
             await lease.next()
     except ApplicationFailed as error:

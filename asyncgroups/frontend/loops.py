@@ -45,6 +45,12 @@ class Wakeup(Protocol):
     def set(self) -> None:
         """End the wait. From any thread, any number of times."""
 
+    def hear(self, worker: Worker) -> bool:
+        """Let the next message of ``worker`` end the wait too, for ``inlet`` to return; whether that can be had.
+
+        It can in the thread of the waiting task, if its loop has kept an inlet to that worker.
+        """
+
     async def wait(self, timeout: float | None) -> bool:
         """Wait; False when ``timeout``, seconds, has passed. By the task; may be repeated."""
 
@@ -96,6 +102,13 @@ class _ReaderInlet:
         if self._descriptor < 0 or self._loop is not asyncio.get_running_loop():
             return False
         self._is_open = True
+        return True
+
+    def wakes(self, waiter: asyncio.Future[bool]) -> bool:
+        """Open, and settle ``waiter`` with what comes; False where the loop is another one."""
+        if self._loop is not waiter.get_loop() or not self._loop.is_running() or not self.open():
+            return False
+        self._waiter = waiter
         return True
 
     async def next(self, timeout: float | None) -> tuple[int, bytes] | None:
@@ -209,18 +222,26 @@ class _AsyncioWakeup:
         if self._waiter is not None:
             _settle(self._waiter, True)
 
+    def hear(self, worker: Worker) -> bool:
+        kept = worker.inlet
+        return (
+            self._waiter is not None
+            and threading.get_ident() == self._thread
+            and isinstance(kept, _ReaderInlet)
+            and kept.wakes(self._waiter)
+        )
+
     async def wait(self, timeout: float | None) -> bool:
         if self._is_set:
             return True
         waiter = self._waiter = self._loop.create_future()
         timer = self._loop.call_later(timeout, _settle, waiter, False) if timeout is not None else None
         try:
-            await waiter
+            return await waiter
         finally:
             self._waiter = None
             if timer is not None:
                 timer.cancel()
-        return self._is_set
 
 
 class _TrioWakeup:
@@ -239,6 +260,9 @@ class _TrioWakeup:
             self._token.run_sync_soon(self._event.set)
         except trio.RunFinishedError:
             pass  # the loop has ended, and its tasks with it
+
+    def hear(self, worker: Worker) -> bool:  # noqa: ARG002 - it has no inlets that are kept
+        return False
 
     async def wait(self, timeout: float | None) -> bool:
         with anyio.move_on_after(timeout):
