@@ -124,9 +124,7 @@ class Exchange:
         try:
             self._count(body)
             first, rest = self._request(head, body)
-            lease = self._lease = await take(
-                self._supervisor, find, self._number, first=first, client=self._look_ahead
-            )
+            lease = self._lease = await take(self._supervisor, find, self._number, first=first, client=self._look_ahead)
             if lease is None:
                 return
             if lease.sent < len(first):
@@ -138,7 +136,8 @@ class Exchange:
         except ApplicationGroupsError as error:
             await self._fail(error)
         finally:
-            self._part()
+            if self._lease is not None and self._lease.state is not State.ENDED:
+                self._part()
             if self._file is not None:
                 self._file.close()
 
@@ -161,13 +160,15 @@ class Exchange:
 
     async def _hear_at_once(self, lease: Lease) -> bool:
         """Take a response that is there quickly; False when it takes longer."""
-        until = time.monotonic() + PATIENCE
+        until = None
         while self._response is not _Response.COMPLETE:
-            frame = await lease.next(PATIENCE)
+            frame = lease.heard() or await lease.next(PATIENCE)
             if frame is None:
                 return False
             await self._hear(lease, *frame)
-            if time.monotonic() > until:
+            if until is None:
+                until = time.monotonic() + PATIENCE
+            elif time.monotonic() > until:
                 break
         if self._response is not _Response.COMPLETE or self._file is not None:
             return False
@@ -248,14 +249,16 @@ class Exchange:
             if self._body_room < 0:
                 raise BodyTooLarge("the request's body is larger than limits.request_body")
 
-    async def _send(self, event: dict[str, object]) -> None:
+    async def _send(self, *events: dict[str, object]) -> None:
         rest = self._lease.rest() if self._lease is not None else None
         try:
             if rest is None:
-                await self._send_event(event)
+                for event in events:
+                    await self._send_event(event)
                 return
             with anyio.move_on_after(rest) as scope:
-                await self._send_event(event)
+                for event in events:
+                    await self._send_event(event)
         except OSError as error:
             raise _ClientLeft(str(error)) from error
         if scope.cancelled_caught:
@@ -270,10 +273,11 @@ class Exchange:
     # The worker -------------------------------------------------------------------------------------------------------
 
     async def _hear(self, lease: Lease, kind: int, payload: bytes) -> None:
-        started = self._response is _Response.STARTED
         if kind == messages.START and self._response is _Response.WAITING:
             await self._hear_start(lease, payload)
-        elif kind == messages.CHUNK and started:
+            return
+        started = self._response is _Response.STARTED
+        if kind == messages.CHUNK and started:
             await self._send({"type": "http.response.body", "body": payload, "more_body": True})
             await self._give_credit(lease, len(payload))
             await anyio.lowlevel.checkpoint()
@@ -296,10 +300,11 @@ class Exchange:
         whole = start.complete and self._uploaded
         if whole and lease.look_for_done():
             lease.end()  # before the client has its response: the next request may have the worker
-        await self._send({"type": "http.response.start", "status": start.status, "headers": start.headers})
+        head = {"type": "http.response.start", "status": start.status, "headers": start.headers}
         if whole:
-            await self._send({"type": "http.response.body", "body": start.body, "more_body": False})
+            await self._send(head, {"type": "http.response.body", "body": start.body, "more_body": False})
             return
+        await self._send(head)
         self._final_due = start.complete
         if start.body:
             await self._send({"type": "http.response.body", "body": start.body, "more_body": True})

@@ -4,9 +4,10 @@ Imports ``frontend``, ``host``, ``wire``.
 
 Guarantees, each wait with what wakes it and what bounds it:
 
-- For a worker: one that gets free, or the pool's refusal; ``timeouts.queue``; the client's leaving.
+- For a worker: one that gets free, or the pool's refusal; ``timeouts.queue``; the client's leaving. A worker that gets
+  free within ``PATIENCE`` is sent the request by whoever frees it: the wait then goes on for its first message.
 - For the worker's next message: the message, or the end of its channel; ``timeouts.startup`` while the application
-  loads, ``timeouts.request`` afterwards.
+  loads, ``timeouts.request`` afterwards, counted from the grant.
 - A cancellation in either gives back what has been got. A lease ends once: with the pool if the worker has said DONE,
   as a loss if its channel has ended or is not to be trusted, with the reaper until DONE otherwise.
 """
@@ -153,7 +154,8 @@ def _give_back(place: _Place, worker: Worker, supervisor: Supervisor) -> None:
         worker.pool.release(worker)
         return
     try:
-        Lease(supervisor, worker, sent=place.sent, half=place.sent < len(place.first)).end("the client has gone")
+        lease = Lease(supervisor, worker, sent=place.sent, half=place.sent < len(place.first), since=place.at)
+        lease.end("the client has gone")
     except OSError:  # no descriptor for an inlet
         worker.pool.lose(worker)
 
@@ -192,6 +194,8 @@ class State(enum.Enum):
     DONE = "the worker has said DONE"
     LOST = "the worker's channel is of no use any more"
     ENDED = "the worker has been given back"
+
+    __hash__ = object.__hash__  # that of Enum is a function in Python, called for each transition
 
 
 _TRANSITIONS = {
@@ -250,6 +254,17 @@ class Lease:
 
     # The conversation -------------------------------------------------------------------------------------------------
 
+    def heard(self) -> tuple[int, bytes] | None:
+        """The worker's next message, if it has been read already. Raises ApplicationFailed, ProtocolError."""
+        try:
+            while (frame := self._worker.channel.frame()) is not None:
+                if self._is_for_exchange(frame):
+                    return frame
+        except ProtocolError:
+            self._move(State.LOST)
+            raise
+        return None
+
     async def next(self, patience: float | None = None) -> tuple[int, bytes] | None:
         """The worker's next message; None when ``patience``, seconds, is at its end.
 
@@ -268,21 +283,27 @@ class Lease:
                     self._limit_at = 0.0  # whoever takes the worker over interrupts it at once
                     raise RequestTimedOut("the application took too long (timeouts.request, timeouts.startup)")
                 return None
-            kind = frame[0]
-            if not self._worker.ready:
-                self._worker.ready = True
-                if kind != messages.LOADING:
-                    self._limit(self._supervisor.timeouts.request)
-            if kind == messages.LOADING:
-                self._limit(self._supervisor.timeouts.startup)
-            elif kind == messages.LOADED:
-                self._limit(self._supervisor.timeouts.request)
-            elif kind == messages.FAILED:
-                raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
-            else:
-                if kind == messages.DONE:
-                    self._move(State.DONE)
+            if self._is_for_exchange(frame):
                 return frame
+
+    def _is_for_exchange(self, frame: tuple[int, bytes]) -> bool:
+        """Take note of a message; whether it is more than a sign of life."""
+        kind = frame[0]
+        if not self._worker.ready:
+            self._worker.ready = True
+            if kind != messages.LOADING:
+                self._limit(self._supervisor.timeouts.request)
+        if kind == messages.DONE:
+            self._move(State.DONE)
+        elif kind == messages.LOADING:
+            self._limit(self._supervisor.timeouts.startup)
+            return False
+        elif kind == messages.LOADED:
+            self._limit(self._supervisor.timeouts.request)
+            return False
+        elif kind == messages.FAILED:
+            raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
+        return True
 
     async def write(self, frame: bytes, sent: int = 0) -> None:
         """Send ``frame`` but for what is ``sent``; two tasks may do so. Raises ChannelClosed.
@@ -385,7 +406,8 @@ async def load(supervisor: Supervisor, find: Callable[[], Pool], application: st
     lease = await take(supervisor, find, number, first=first)
     assert lease is not None  # no client, that could have left
     try:
-        await lease.write(first, lease.sent)
+        if lease.sent < len(first):
+            await lease.write(first, lease.sent)
         while lease.state is not State.DONE:
             await lease.next()
     except ApplicationFailed as error:

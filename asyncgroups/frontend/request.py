@@ -69,8 +69,8 @@ class Head:
             # RFC 9112 section 6.3: Transfer-Encoding overrides it, and it must not reach an application.
             del self.fields[length_at : length_at + 2]
             self.content_length = None
-        absolute = _ABSOLUTE.match(scope.get("raw_path") or b"")
-        if absolute is not None:
+        target = scope.get("raw_path") or b""
+        if target[:1] != b"/" and (absolute := _ABSOLUTE.match(target)) is not None:
             # RFC 9112 section 3.2.2: what the target says, not what the header does.
             self.host = absolute[1]
             kept = [at for at in range(0, len(self.fields), 2) if self.fields[at] != b"host"]
@@ -83,6 +83,7 @@ class Head:
     def encode(self, choice: Choice, exchange: int) -> bytes:
         """The head as it crosses. Raises HeadTooLarge, RequestRefused."""
         scope = self.scope
+        mount = choice.mount
         scheme = scope.get("scheme") or "http"
         server = scope.get("server")
         client = scope.get("client")
@@ -95,7 +96,7 @@ class Head:
         else:
             name = split_server_name(name)[0]
         parts = (
-            choice.mount.application.encode(),
+            mount.application.encode(),
             scope["method"].encode("latin-1"),
             scheme.encode("latin-1"),
             scope.get("http_version", "1.1").encode("latin-1"),

@@ -341,10 +341,11 @@ def parse_start(payload: bytes) -> Start:
     """
     complete, head, body = _parse_head(payload)
     fields = head.split(b"\0")
-    if len(fields) % 2 == 0 or len(fields[0]) != 3 or not fields[0].isdigit() or b"\n" in head or b"\r" in head:
+    status = fields[0]
+    if len(fields) % 2 == 0 or len(status) != 3 or not status.isdigit() or b"\n" in head or b"\r" in head:
         raise ProtocolError("a malformed response head")
     headers = list(zip(fields[1::2], fields[2::2], strict=True))
-    return Start(int(fields[0]), headers, complete=complete, body=body)
+    return Start(int(status), headers, complete=complete, body=body)
 
 
 def _parse_head(payload: bytes) -> tuple[bool, bytes, bytes]:

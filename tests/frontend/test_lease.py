@@ -1,15 +1,19 @@
-"""A lease whose worker reads slowly, over a socket buffer that is smaller than it should be."""
+"""A lease: how it is got behind others, and a worker that reads slowly, over a buffer smaller than it should be."""
 
+import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from asyncgroups.frontend.lease import Lease, State
-from asyncgroups.host.pool import Worker
+from asyncgroups.errors import ChannelClosed
+from asyncgroups.frontend import lease
+from asyncgroups.frontend.lease import Lease, State, take
+from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
 
@@ -99,3 +103,149 @@ async def test_a_message_that_was_cut_is_the_end_of_a_channel(slow: Slow, done: 
     while received := slow.theirs._socket.recv(1 << 20):
         theirs += received
     assert FRAMES[0].startswith(theirs)
+
+
+class Shop:
+    """A supervisor and an interpreter, whose pool has one worker: its end of the channel is the test's."""
+
+    label = "shop"
+
+    def __init__(self) -> None:
+        self.timeouts = SimpleNamespace(request=0, startup=0, queue=0)
+        self.pool = Pool(self, threads=1, backlog=10)
+        self.theirs: list[Channel] = []
+        self.adopted: list[Worker] = []
+
+    def add_worker(self, number: int) -> Channel:
+        channel, descriptor = pair()
+        self.theirs.append(Channel(descriptor, blocking=True))
+        return channel
+
+    def adopt(self, worker: Worker, *, limit: float | None) -> None:
+        self.adopted.append(worker)
+
+    async def take(self, number: int) -> Lease:
+        lease = await take(self, lambda: self.pool, number, first=request(number))
+        assert lease is not None
+        try:
+            if lease.sent < len(request(number)):
+                await lease.write(request(number), lease.sent)
+        except BaseException:
+            lease.end("it could not be sent")
+            raise
+        return lease
+
+    def said(self) -> list[tuple[int, bytes]]:
+        """What has been said to the last worker."""
+        found = []
+        while (frame := self.theirs[-1].receive_nowait()) is not None:
+            found.append(frame)
+        return found
+
+
+def request(number: int) -> bytes:
+    return messages.frame(messages.REQUEST, b"%d" % number)
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    shop = Shop()
+    yield shop
+    for channel in shop.theirs:
+        channel.close()
+    for worker in [*shop.pool._idle, *shop.pool._busy]:
+        worker.channel.close()
+
+
+async def finish(lease: Lease, shop: Shop) -> None:
+    """Let the worker say DONE, and the exchange end."""
+    shop.theirs[-1].send(messages.DONE_FRAME)
+    assert await lease.next(PATIENCE) == (messages.DONE, b"")
+    lease.end()
+
+
+@contextlib.asynccontextmanager
+async def second_in_line(shop: Shop) -> AsyncIterator[tuple[Lease, anyio.CancelScope, list[Lease | Exception]]]:
+    """A lease whose worker the next request waits for; how to cancel that request; what becomes of it."""
+    await finish(await shop.take(1), shop)  # the loop now has an inlet to the worker
+    lease = await shop.take(2)
+    scope = anyio.CancelScope()
+    outcome: list[Lease | Exception] = []
+
+    async def wait() -> None:
+        with scope:
+            try:
+                outcome.append(await shop.take(3))
+            except ChannelClosed as error:
+                outcome.append(error)
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            while not shop.pool._waiting:
+                await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            shop.said()
+            yield lease, scope, outcome
+
+
+@pytest.mark.parametrize("pause", [0.0, 2 * lease.PATIENCE])
+async def test_who_frees_a_worker_sends_it_the_next_request(shop: Shop, anyio_backend: str, pause: float) -> None:
+    """Under asyncio the request that waits is sent at once; by its own task if it has waited longer, or under trio."""
+    async with second_in_line(shop) as (first, _, outcome):
+        await anyio.sleep(pause)
+        await finish(first, shop)
+        at_once = shop.said()
+        assert at_once == ([(messages.REQUEST, b"3")] if anyio_backend == "asyncio" and not pause else [])
+        shop.theirs[-1].send(messages.numbers(messages.TAKEN, 7))
+    (third,) = outcome
+    assert isinstance(third, Lease)
+    assert at_once + shop.said() == [(messages.REQUEST, b"3")], "once, whoever sends it"
+    assert await third.next(PATIENCE) == (messages.TAKEN, (7).to_bytes(8))
+    await finish(third, shop)
+    assert not shop.pool.busy
+
+
+async def test_a_request_that_was_sent_is_cancelled(shop: Shop, anyio_backend: str) -> None:
+    """A task that is cancelled when its request is out leaves the worker to the reaper, with ABORT."""
+    async with second_in_line(shop) as (first, scope, outcome):
+        await finish(first, shop)
+        scope.cancel()
+    assert outcome == []
+    if anyio_backend == "asyncio":
+        assert [kind for kind, _ in shop.said()] == [messages.REQUEST, messages.ABORT]
+        assert shop.adopted == shop.pool.busy != []
+    else:
+        assert shop.said() == []
+        assert not shop.pool.busy
+
+
+async def test_the_limit_counts_from_the_grant(shop: Shop) -> None:
+    """An application's time begins when its request goes out, also where the task learns of it with the answer."""
+    shop.timeouts.request = 1000
+    async with second_in_line(shop) as (first, _, outcome):
+        await finish(first, shop)
+        await anyio.sleep(lease.PATIENCE / 2)
+        shop.theirs[-1].send(messages.numbers(messages.TAKEN, 7))
+    (third,) = outcome
+    assert isinstance(third, Lease)
+    rest = third.rest()
+    assert rest is not None
+    assert rest <= 1000 - lease.PATIENCE / 2
+    assert await third.next(PATIENCE) == (messages.TAKEN, (7).to_bytes(8))
+    await finish(third, shop)
+
+
+async def test_the_worker_ends_with_a_request_that_was_sent(shop: Shop) -> None:
+    """A worker that ends instead of an answer is lost, and the request with it: it may have begun."""
+    async with second_in_line(shop) as (first, _, outcome):
+        await finish(first, shop)
+        shop.theirs[-1].shut()
+        while not outcome:
+            await anyio.lowlevel.checkpoint()
+        (third,) = outcome
+        if isinstance(third, Lease):
+            with pytest.raises(ChannelClosed):
+                await third.next(PATIENCE)
+            third.end("lost")
+        assert not shop.pool.busy

@@ -229,6 +229,76 @@ async def test_a_cancelled_wait() -> None:
         await anyio.lowlevel.checkpoint()
 
 
+@pytest.mark.parametrize("first", [None, 0.1])
+async def test_many_short_waits(first: float | None) -> None:
+    """Each of many short waits has all of its time, and no more, whatever becomes of those before and after it."""
+    lasted: list[float] = []
+
+    async def wait(wakeup: loops.Wakeup) -> None:
+        began = anyio.current_time()
+        assert await wait_for(wakeup, 0.1) is False
+        lasted.append(anyio.current_time() - began)
+
+    for _ in range(2):
+        async with anyio.create_task_group() as tasks:
+            wakeups = [loops.wakeup() for _ in range(9)]
+            for number, wakeup in enumerate(wakeups):
+                if number % 3:
+                    wakeup.set()
+                    assert await wait_for(wakeup, first)
+                else:
+                    tasks.start_soon(wait, wakeup)
+                    await anyio.sleep(0.02)  # they begin one after the other
+    assert len(lasted) == 6
+    assert all(0.09 < seconds < PATIENCE / 2 for seconds in lasted)
+
+
+async def test_a_wait_goes_on_for_the_message_of_a_worker(two: Two, anyio_backend: Any) -> None:
+    """A wait may go on for a worker's first message, if the loop has kept an inlet to it; the next inlet returns it."""
+    inlet = loops.inlet(two.worker)
+    two.theirs.send(messages.END_FRAME)
+    await next_of(inlet)
+    inlet.close(keep=True)
+    wakeup = loops.wakeup()
+    can = anyio_backend[0] == "asyncio"
+    assert not wakeup.hear(two.worker), "nobody waits yet"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait_for, wakeup, PATIENCE)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        assert not await anyio.to_thread.run_sync(wakeup.hear, two.worker), "from another thread"
+        assert wakeup.hear(two.worker) == can
+        if can:
+            two.theirs.send(messages.DONE_FRAME)
+        else:
+            wakeup.set()
+    if can:
+        inlet = loops.inlet(two.worker)
+        assert await next_of(inlet, 0) == (messages.DONE, b"")
+        inlet.close(keep=False)
+
+
+def test_a_wait_does_not_go_on_in_another_loop(two: Two) -> None:
+    """An inlet that another event loop has kept, ended or not, does not end a wait."""
+
+    async def keep() -> None:
+        loops.inlet(two.worker).close(keep=True)
+
+    async def wait() -> None:
+        wakeup = loops.wakeup()
+        asyncio.get_running_loop().call_soon(lambda: wakeup.hear(two.worker) or wakeup.set())
+        assert await wait_for(wakeup, PATIENCE)
+        assert two.worker.channel.frame() is None
+        two.theirs.send(messages.DONE_FRAME)
+        inlet = loops.inlet(two.worker)
+        assert await next_of(inlet) == (messages.DONE, b"")
+        inlet.close(keep=False)
+
+    with asyncio.Runner() as other:
+        other.run(keep())
+        asyncio.run(wait())
+
+
 def test_a_wakeup_of_a_loop_that_has_ended(anyio_backend: Any) -> None:
     """Setting a wakeup whose event loop has been closed does nothing: the task has gone with it."""
     name, options = anyio_backend
