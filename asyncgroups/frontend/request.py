@@ -83,7 +83,6 @@ class Head:
     def encode(self, choice: Choice, exchange: int) -> bytes:
         """The head as it crosses. Raises HeadTooLarge, RequestRefused."""
         scope = self.scope
-        mount = choice.mount
         scheme = scope.get("scheme") or "http"
         server = scope.get("server")
         client = scope.get("client")
@@ -96,7 +95,7 @@ class Head:
         else:
             name = split_server_name(name)[0]
         parts = (
-            mount.application.encode(),
+            choice.mount.application.encode(),
             scope["method"].encode("latin-1"),
             scheme.encode("latin-1"),
             scope.get("http_version", "1.1").encode("latin-1"),
