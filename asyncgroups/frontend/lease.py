@@ -255,15 +255,21 @@ class Lease:
     # The conversation -------------------------------------------------------------------------------------------------
 
     def heard(self) -> tuple[int, bytes] | None:
-        """The worker's next message, if it has been read already. Raises ApplicationFailed, ProtocolError."""
+        """The worker's next message, if it has been read, or, in a stream of large ones, can be.
+
+        Raises ApplicationFailed, ChannelClosed, ProtocolError.
+        """
+        channel = self._worker.channel
         try:
-            while (frame := self._worker.channel.frame()) is not None:
-                if self._is_for_exchange(frame):
-                    return frame
-        except ProtocolError:
+            while True:
+                while (frame := channel.frame()) is not None:
+                    if self._is_for_exchange(frame):
+                        return frame
+                if not channel.is_stream or not channel.read():
+                    return None
+        except ChannelClosed, ProtocolError:
             self._move(State.LOST)
             raise
-        return None
 
     async def next(self, patience: float | None = None) -> tuple[int, bytes] | None:
         """The worker's next message; None when ``patience``, seconds, is at its end.
@@ -305,6 +311,23 @@ class Lease:
             raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
         return True
 
+    def listen(self, taken: Callable[[int], None]) -> None:
+        """Call ``taken`` with the number of each TAKEN message, where no task need be woken for it."""
+        self._inlet.listen(taken)
+
+    def poll(self) -> None:
+        """Hear TAKEN messages that are there."""
+        if self.state is State.BUSY:
+            self._inlet.poll()
+
+    async def write_body(self, piece: bytes) -> None:
+        """Send a piece of the request's body, without a copy of it. As ``write``."""
+        header = messages.header(messages.BODY, len(piece))
+        if self._writing is not None or self.state is not State.BUSY:
+            await self.write(header + piece)
+        elif (sent := self._send(header, piece)) < len(header) + len(piece):
+            await self.write(header + piece, sent)
+
     async def write(self, frame: bytes, sent: int = 0) -> None:
         """Send ``frame`` but for what is ``sent``; two tasks may do so. Raises ChannelClosed.
 
@@ -325,9 +348,9 @@ class Lease:
                 sent += self._send(memoryview(frame)[sent:])
             self._half = 0 < sent < len(frame)
 
-    def _send(self, frame: bytes | memoryview) -> int:
+    def _send(self, *parts: bytes | memoryview) -> int:
         try:
-            return self._worker.channel.send_nowait(frame)
+            return self._worker.channel.send_nowait(*parts)
         except ChannelClosed:
             self._move(State.LOST)
             raise

@@ -7,6 +7,8 @@ Guarantees:
   thread touches: a channel may be used by another loop, listened to by the reaper, or closed meanwhile. What is heard
   while it is closed makes it leave the loop.
 - It holds no more unread bytes than the worker has credit for.
+- TAKEN messages wake no task but the one that waits for credit, if its inlet listens for them; the message that comes
+  with them does.
 - A ``Wakeup`` may be set from any thread, also when its loop has been closed meanwhile.
 - A task that waits for a worker may sleep on until that worker has said something: ``Wakeup.hear``. What it said stays
   in the channel for the ``inlet`` that the task asks for then.
@@ -21,12 +23,14 @@ import os
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
 
 from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, ProtocolError
 from asyncgroups.host.pool import Worker
+from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
 __all__ = ["Inlet", "Wakeup", "inlet", "wakeup"]
@@ -37,6 +41,12 @@ class Inlet(Protocol):
 
     async def next(self, timeout: float | None) -> tuple[int, bytes] | None:
         """The next frame; None when ``timeout``, seconds, has passed. Raises ChannelClosed, ProtocolError."""
+
+    def listen(self, taken: Callable[[int], None]) -> None:
+        """Call ``taken`` with each number that the worker's TAKEN messages carry, instead of returning them."""
+
+    def poll(self) -> None:
+        """Look for TAKEN messages now, where that can be done without missing others."""
 
     def close(self, *, keep: bool) -> None:
         """Let go of the channel; ``keep`` if this loop is likely to come back to it."""
@@ -82,10 +92,11 @@ def _in_trio() -> bool:
 class _ReaderInlet:
     """For asyncio: the loop reads into the channel's frames as bytes arrive."""
 
-    __slots__ = ("_channel", "_descriptor", "_error", "_is_open", "_loop", "_timer", "_until", "_waiter")
+    __slots__ = ("_channel", "_descriptor", "_error", "_is_open", "_loop", "_taken", "_timer", "_until", "_waiter")
 
     def __init__(self, channel: Channel) -> None:
         self._descriptor = -1
+        self._taken: Callable[[int], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._error: ApplicationGroupsError | None = None
@@ -127,8 +138,16 @@ class _ReaderInlet:
                 self._waiter = None
         return frame
 
+    def listen(self, taken: Callable[[int], None]) -> None:
+        self._taken = taken
+
+    def poll(self) -> None:
+        if self._is_open and self._error is None:
+            self._read()
+
     def close(self, *, keep: bool) -> None:
         self._is_open = False
+        self._taken = None
         if self._error is not None or not keep:
             self._leave()
 
@@ -147,11 +166,21 @@ class _ReaderInlet:
             return
         try:
             self._channel.read()
+            if self._taken is not None and self._pass_on(self._taken):
+                return
         except (ChannelClosed, ProtocolError) as error:
             self._error = error
             self._leave()
         if self._waiter is not None:
             _settle(self._waiter, True)
+
+    def _pass_on(self, taken: Callable[[int], None]) -> bool:
+        """Whether nothing has come but TAKEN: then nobody is woken but who waits for it."""
+        while self._channel.peek() == messages.TAKEN:
+            frame = self._channel.frame()
+            assert frame is not None
+            taken(messages.parse_numbers(frame[1], 1)[0])
+        return self._channel.peek() < 0
 
     # One timer serves many waits: most end before it, and to make one and cancel it costs more than to look at a clock.
 
@@ -249,6 +278,12 @@ class _PlainInlet:
                 continue
             return None
         return frame
+
+    def listen(self, taken: Callable[[int], None]) -> None:
+        pass
+
+    def poll(self) -> None:
+        pass  # what is read here would not wake the task that waits for the socket
 
     def close(self, *, keep: bool) -> None:
         pass

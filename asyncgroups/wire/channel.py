@@ -23,7 +23,7 @@ __all__ = ["Channel", "Frames", "pair"]
 
 # A read costs the allocation of what it may return: 18 microseconds for 256 KiB, next to nothing for these.
 _READ = 16 * 1024
-_READ_ON = messages.LARGEST_CHUNK + 1024
+_READ_ON = messages.WINDOW + 1024  # all that can be there in a stream of large messages
 _ANCILLARY = _socket.CMSG_SPACE(4)
 _BUFFER = 512 * 1024
 _CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
@@ -63,6 +63,15 @@ class Frames:
             return None
         self._at = end
         return buffer[at], buffer[body:end]
+
+    def peek(self) -> int:
+        """The type of what ``next`` would return or refuse; -1 where it would return None."""
+        buffer, at = self._bytes, self._at
+        body = at + messages.FRAME_HEADER
+        if len(buffer) < body:
+            return -1
+        length = int.from_bytes(buffer[at + 1 : body])
+        return buffer[at] if length > messages.LARGEST_FRAME or len(buffer) >= body + length else -1
 
 
 class Channel:
@@ -141,6 +150,15 @@ class Channel:
         """The next frame among what ``read`` has taken. Raises ProtocolError."""
         return self._frames.next()
 
+    def peek(self) -> int:
+        """The type of what ``frame`` would return or refuse; -1 where it would return None."""
+        return self._frames.peek()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the last read has returned much: more is likely to be there soon."""
+        return self._read_size == _READ_ON
+
     def read(self, flags: int = 0) -> bool:
         """Take what is there, for ``frame``; False where there was nothing. Raises ChannelClosed, ProtocolError."""
         if self.torn:
@@ -168,10 +186,10 @@ class Channel:
             raise ChannelClosed("the other side has closed the channel")
         return True
 
-    def send_nowait(self, frame: bytes | memoryview) -> int:
-        """Write what the socket takes of ``frame``; how many bytes that was. Raises ChannelClosed."""
+    def send_nowait(self, *parts: bytes | memoryview) -> int:
+        """Write what the socket takes of ``parts``; how many bytes that was. Raises ChannelClosed."""
         try:
-            return self._socket.send(frame)
+            return self._socket.sendmsg(parts) if len(parts) > 1 else self._socket.send(parts[0])
         except BlockingIOError:
             return 0
         except OSError as error:

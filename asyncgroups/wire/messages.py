@@ -161,7 +161,7 @@ DONE_FRAME = frame(DONE)
 
 def numbers(kind: int, *values: int) -> bytes:
     """A frame whose payload is ``values``, eight bytes each."""
-    return frame(kind, b"".join(value.to_bytes(8) for value in values))
+    return frame(kind, values[0].to_bytes(8) if len(values) == 1 else b"".join(value.to_bytes(8) for value in values))
 
 
 def parse_numbers(payload: bytes, count: int) -> tuple[int, ...]:
@@ -171,6 +171,8 @@ def parse_numbers(payload: bytes, count: int) -> tuple[int, ...]:
     """
     if len(payload) != 8 * count:
         raise ProtocolError(f"a message of {len(payload)} bytes where {count} numbers were due")
+    if count == 1:
+        return (int.from_bytes(payload),)
     return tuple(int.from_bytes(payload[at : at + 8]) for at in range(0, 8 * count, 8))
 
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -604,6 +605,52 @@ async def test_gone_during_a_response_that_sends_without_waiting(
         client.left.set()
     await in_good_health(application, group)
     assert len((tmp_path / "closed").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("moving", ["up", "down"])
+async def test_a_body_leaves_the_loop_to_others(
+    application: ApplicationGroups, group: str, tmp_path: Path, moving: str
+) -> None:
+    """While a body passes through ``receive`` or ``send`` that take a millisecond and never suspend, others run."""
+    turns = 0
+    seen: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async def receive() -> Event:
+        if len(seen) == 20:
+            return GONE
+        busy()
+        return {"type": "http.request", "body": bytes(60_000), "more_body": True}
+
+    def busy() -> None:
+        end = time.perf_counter() + 0.001
+        while time.perf_counter() < end:
+            pass
+        seen.append(turns)
+
+    async def send(event: Event) -> None:
+        if event["type"] == "http.response.body":
+            busy()
+        if len(seen) == 20:
+            client.left.set()
+
+    client = Client(*body(b""), send=send)
+    name, asks = ("digest", receive) if moving == "up" else ("endless", client.receive)
+    scope = http(f"/{group}/{name}", method="POST" if moving == "up" else "GET", query=tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        with anyio.fail_after(PATIENCE):
+            await application(scope, asks, client.send)  # type: ignore[arg-type]
+        tasks.cancel_scope.cancel()
+    assert len(seen) >= 20
+    # trio's tasks take their turns in any order: within two of them each has had one.
+    assert all(before < after for before, after in zip(seen[2:], seen[4:], strict=False))
+    await in_good_health(application, group)
 
 
 async def test_receive_raises(application: ApplicationGroups, group: str, tmp_path: Path) -> None:

@@ -137,6 +137,69 @@ async def test_the_end_of_a_channel(two: Two, ending: str, waiting: bool) -> Non
     inlet.close(keep=False)
 
 
+async def test_what_the_application_takes_wakes_no_task(two: Two, anyio_backend: Any) -> None:
+    """TAKEN goes to who listens for it, once; what comes with it wakes the task. trio's inlet returns all alike."""
+    heard: list[int] = []
+    returned: list[int] = []
+    inlet = loops.inlet(two.worker)
+    inlet.listen(heard.append)
+
+    async def wait() -> None:
+        while (frame := await next_of(inlet, None))[0] != messages.END:
+            returned.append(messages.parse_numbers(frame[1], 1)[0])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        for number in range(3):
+            two.theirs.send(messages.numbers(messages.TAKEN, number))
+            with anyio.fail_after(PATIENCE):
+                while len(heard) + len(returned) <= number:
+                    await anyio.lowlevel.checkpoint()
+        two.theirs.send(messages.numbers(messages.TAKEN, 3) + messages.END_FRAME)
+    found, others = (returned, heard) if anyio_backend[0] == "trio" else (heard, returned)
+    assert (found, others) == ([0, 1, 2, 3], [])
+    inlet.close(keep=True)
+    inlet = loops.inlet(two.worker)  # of the next exchange, which has not asked for that
+    two.theirs.send(messages.numbers(messages.TAKEN, 4))
+    assert await next_of(inlet) == (messages.TAKEN, (4).to_bytes(8))
+    assert len(heard) + len(returned) == 4
+    inlet.close(keep=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "returned"),
+    [
+        (messages.END_FRAME, messages.END),
+        (messages.numbers(messages.TAKEN, 1) + messages.END_FRAME, messages.END),
+        (messages.frame(0), 0),
+        (messages.header(messages.TAKEN, messages.LARGEST_FRAME + 1), None),
+    ],
+    ids=["another", "both", "nonsense", "too large"],
+)
+async def test_a_look_keeps_nothing_from_who_waits(two: Two, said: bytes, returned: int | None) -> None:
+    """What one task finds when it looks for TAKEN is heard by the task that waits, errors too."""
+    inlet = loops.inlet(two.worker)
+    inlet.listen(lambda _: None)
+    heard: list[Any] = []
+
+    async def wait() -> None:
+        try:
+            while (frame := await next_of(inlet, None))[1:] == ((1).to_bytes(8),):
+                pass
+            heard.append(frame[0])
+        except ProtocolError:
+            heard.append(None)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        two.theirs.send(said)
+        inlet.poll()
+    assert heard == [returned]
+    inlet.close(keep=False)
+
+
 async def test_a_cancelled_wait_loses_nothing(two: Two) -> None:
     """A message that comes after a cancelled wait is there for the next one."""
     inlet = loops.inlet(two.worker)

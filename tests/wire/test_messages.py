@@ -211,6 +211,25 @@ def test_frames_come_out_however_they_were_cut(frames: list[tuple[int, bytes]], 
     assert len(reader) == len(tail)
 
 
+@given(frames=frames, cuts=st.lists(st.integers(0, 600), max_size=12), delays=st.lists(st.integers(0, 3), min_size=1))
+def test_a_look_at_the_next_frame(frames: list[tuple[int, bytes]], cuts: list[int], delays: list[int]) -> None:
+    """``peek`` says what ``next`` will return, and whether it will, though more came before that was asked for."""
+    stream = b"".join(messages.frame(kind, body) for kind, body in frames)
+    found, at, reader = [], 0, Frames()
+    for turn, end in enumerate(sorted({min(cut, len(stream)) for cut in cuts})):
+        reader.feed(stream[at:end])
+        at = end
+        for _ in range(delays[turn % len(delays)]):
+            expected, frame = reader.peek(), reader.next()
+            assert expected == (frame[0] if frame else -1)
+            found += [frame] if frame else []
+    reader.feed(stream[at:])
+    while reader.peek() >= 0:
+        found.append(reader.next())  # type: ignore[arg-type]
+    assert found == frames
+    assert reader.next() is None
+
+
 @settings(max_examples=300)
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_frames_out_of_noise(pieces: list[bytes]) -> None:
@@ -233,6 +252,7 @@ def test_the_bound_of_a_frame(length: int, refused: bool) -> None:
     reader = Frames()
     reader.feed(messages.header(messages.CHUNK, length))
     if refused:
+        assert reader.peek() == messages.CHUNK
         with pytest.raises(ProtocolError, match=str(length)):
             reader.next()
         return
