@@ -111,11 +111,13 @@ class Exchange:
 
     def _pay(self, length: int) -> None:
         price = messages.cost(length)
-        self.poll()
-        self._check()
-        while self._credit < price:
+        if self._credit >= price:
+            self.poll()
+        while self._credit < price and self.aborted is None:
             self._hear(self._receive())
-            self._check()
+            while (frame := self._channel.frame()) is not None:  # an ABORT may have come with it
+                self._hear(frame)
+        self._check()
         self._credit -= price
 
     def _check(self) -> None:

@@ -578,3 +578,18 @@ def test_an_abort_is_noticed_with_the_next_write(front) -> None:
             write(b"y")
         response.fail("ClientDisconnected")
         assert response.state is FAILED
+
+
+def test_an_abort_behind_the_credit_is_noticed(front) -> None:
+    """Who waited for credit, and has got it together with an ABORT, sends nothing any more."""
+    with front() as conversation:
+        exchange = conversation.exchange
+        exchange.start(b"200", b"", complete=False)
+        exchange.chunk(bytes(messages.WINDOW - messages.cost(0)))
+        sent = len(conversation.hear())
+        conversation.say(
+            messages.numbers(messages.CREDIT, 8192) + messages.frame(messages.ABORT, b"the client has gone")
+        )
+        with pytest.raises(ClientDisconnected, match="the client has gone"):
+            exchange.chunk(bytes(8192))
+        assert len(conversation.hear()) == 0 < sent
