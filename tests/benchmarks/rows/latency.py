@@ -1,8 +1,11 @@
 """Rows 4, 5 and 7: how long an answer takes while others are busy, and the first answer of a group."""
 
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from tests.benchmarks import load, servers
 from tests.benchmarks.report import Row, percentile
@@ -64,26 +67,36 @@ def _places(run: Run) -> list[Contestant]:
 def importing(run: Run) -> Row:
     """The slowest answer of a warm application, at 100 requests a second, while another one imports for 3 s of CPU.
 
-    In groups of their own, and as threads of one gunicorn process. Each round is a process of its own, since an import
-    happens once; the worst round counts.
+    In groups of their own; as threads of one gunicorn process; and bare ASGI beside a process of its own that imports
+    the same: what is slow there is the machine, or what else runs on it. Each round is a process of its own, since an
+    import happens once; the worst round counts.
     """
     row = Row(number=5, title="the slowest answer of a warm group while another imports for 3 s of CPU time")
     text = mount("/", "tiny:application", group="tiny") + mount("/heavy", "heavy:application", group="heavy")
-    threads = servers.gunicorn(run, "tiny:together")
-    places = [servers.ours("hypercorn", run.configuration("heavy", text), name="groups of their own")]
+    ours = servers.ours("hypercorn", run.configuration("heavy", text), name="groups of their own")
+    places: list[tuple[Contestant, Callable[[Server, str], AbstractContextManager[None]]]]
+    places = [(ours, _request_beside)]
     if not run.quick:
-        places.append(Contestant(name="threads of gunicorn", command=threads.command, program=threads.program))
+        bare = replace(servers.bare("hypercorn"), name="bare ASGI, the import in another process")
+        threads = replace(servers.gunicorn(run, "tiny:together"), name="threads of gunicorn")
+        places += [(bare, _process_beside), (threads, _request_beside)]
     for _ in range(1 if run.quick else run.rounds):
-        for one in places:
+        for one, beside in places:
             with one.running() as server:
                 load.paced(server, "/", per_second=PER_SECOND, seconds=0.5)
                 alone = load.paced(server, "/", per_second=PER_SECOND, seconds=1.0)
-                with _request_beside(server, "/heavy"):
+                with beside(server, "/heavy"):
                     latencies = load.paced(server, "/", per_second=PER_SECOND, seconds=3.0)
             row.latencies.setdefault(one.name, []).extend(latencies)
             row.add("slowest answer, before", max(alone), unit="ms", under=one.name)
             row.add("slowest answer", max(latencies), unit="ms", under=one.name)
     row.judge("slowest answer", of=("groups of their own", "slowest answer"), at_most=50.0)
+    if not run.quick:
+        row.ratio(
+            "slowest answer, to bare ASGI's beside a process that imports",
+            of=("groups of their own", "slowest answer"),
+            to=("bare ASGI, the import in another process", "slowest answer"),
+        )
     return row
 
 
@@ -106,6 +119,19 @@ def _request_beside(server: Server, path: str) -> Iterator[None]:
     asking.join(2 * load.PATIENCE)
     if failures or not took or early:
         raise load.LoadFailed(f"{path}: {failures[0] if failures else f'it took {took} s, less than was measured'}")
+
+
+@contextmanager
+def _process_beside(_: Server, path: str) -> Iterator[None]:
+    """A process that imports what an application at ``path`` would. Raises LoadFailed when it cannot."""
+    command = [sys.executable, "-c", f"import {path[1:]}"]
+    with subprocess.Popen(command, cwd=servers.APPLICATIONS, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield
+            if process.poll():
+                raise load.LoadFailed(f"{command} ended with status {process.returncode}")
+        finally:
+            process.kill()
 
 
 def first_request(run: Run) -> Row:
