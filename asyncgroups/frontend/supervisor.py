@@ -10,11 +10,9 @@ Imports ``config``, ``selection``, ``host``. Guarantees:
 - The process's environment is read once: what GLOBAL writes into it later reaches no other group.
 """
 
-import atexit
 import itertools
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
@@ -23,6 +21,7 @@ from types import MappingProxyType
 
 from asyncgroups.config import Limits, Timeouts, WsgiApplication
 from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
+from asyncgroups.host.ending import end
 from asyncgroups.host.interpreters import Bootstrap, GroupInterpreter, State, label
 from asyncgroups.host.orphans import Orphan
 from asyncgroups.host.pool import Pool, Worker
@@ -275,8 +274,4 @@ def _net() -> None:
         supervisor.drain()  # all clocks at once: several take no longer than one
     left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
     if left:
-        # Threads inside these interpreters would hang the exit for ever. What an exit does is done all the same.
-        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit runs none
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(1)
+        end(1)  # threads inside these interpreters would hang any other exit

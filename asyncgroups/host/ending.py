@@ -57,9 +57,10 @@ def end(status: int) -> NoReturn:
     try:
         # os._exit runs none, and GLOBAL's applications may have registered some.
         atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
+        with contextlib.suppress(Exception):
+            logging.shutdown()
+        for name in ("stdout", "stderr"):
+            with contextlib.suppress(Exception):  # it may be None, broken, or what an application has put there
+                getattr(sys, name).flush()
     finally:
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
         os._exit(status)
