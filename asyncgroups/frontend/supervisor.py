@@ -13,6 +13,7 @@ Imports ``config``, ``selection``, ``host``. Guarantees:
 import itertools
 import logging
 import os
+import signal
 import threading
 import time
 import weakref
@@ -270,8 +271,15 @@ def _cast_net(supervisor: Supervisor) -> None:
 
 
 def _net() -> None:
-    for supervisor in list(_supervisors):
-        supervisor.drain()  # all clocks at once: several take no longer than one
-    left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
-    if left:
-        end(1)  # threads inside these interpreters would hang any other exit
+    # Threads inside interpreters that are left would hang any other exit, or find a finalized runtime.
+    try:
+        for supervisor in list(_supervisors):
+            supervisor.drain()  # all clocks at once: several take no longer than one
+        left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
+        if left:
+            end(1)
+    except KeyboardInterrupt:
+        end(128 + signal.SIGINT)  # as shells say it; who waits has seen enough
+    except BaseException:  # noqa: BLE001 - whatever it is: SystemExit out of a signal handler, no thread for a clock
+        _log.critical("the application groups cannot be closed", exc_info=True)
+        end(1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import APPS, ROOT
+from tests.serving import APPS, ROOT, until
 
 PROGRAM = """
 import asyncio, atexit, os, pathlib, sys
@@ -95,3 +96,19 @@ def test_a_group_that_does_not_end(last: str, redirection: str, printed: str, tm
     """The process ends with status 1, its atexit functions have run and its output is there, whatever its streams."""
     status, stdout, _ = ended(STAYS.format(interrupt=0.5) + last, tmp_path, redirection)
     assert (status, stdout) == (1, printed)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [("signal.default_int_handler", 130), ("lambda *_: sys.exit(5)", 1)],
+    ids=["Ctrl-C", "a handler of its own"],
+)
+def test_what_interrupts_the_wait(answer: str, expected: int, tmp_path: Path) -> None:
+    """It ends the process at once and in order, however long the groups would have had."""
+    program = f"import signal\nsignal.signal(signal.SIGINT, {answer})\n{STAYS.format(interrupt=60)}"
+    with begun(program, tmp_path) as process:
+        until(lambda: list(tmp_path.glob("one/interrupted-*")), what="the exit")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=10)
+    assert (process.returncode, stdout) == (expected, "the end\natexit\n"), stderr
+    assert [word in stderr for word in ("SystemExit: 5", "KeyboardInterrupt")] == [expected == 1, False]
