@@ -112,3 +112,17 @@ def test_what_interrupts_the_wait(answer: str, expected: int, tmp_path: Path) ->
         stdout, stderr = process.communicate(timeout=10)
     assert (process.returncode, stdout) == (expected, "the end\natexit\n"), stderr
     assert [word in stderr for word in ("SystemExit: 5", "KeyboardInterrupt")] == [expected == 1, False]
+
+
+CLOCKS = """
+for name in ("one", "two"):
+    asyncio.run(ask("embed_stays:application", marks / name, graceful=1.5, interrupt=5))
+"""
+
+
+def test_all_clocks_at_once(tmp_path: Path) -> None:
+    """Several applications have their graceful time together, not one after the other."""
+    status, _, stderr = ended(CLOCKS, tmp_path)
+    assert status == 0, stderr
+    first, second = sorted(float(mark.name.partition("-")[2]) for mark in tmp_path.glob("*/interrupted-*"))
+    assert second - first < 1
