@@ -111,6 +111,7 @@ class Supervisor:
     def _make(self, key: tuple[str, str], settings: GroupSettings) -> tuple[Pool, GroupSettings]:
         if self._closing:
             raise ShuttingDown("the server shuts down")
+        _cast_net(self)
         process_group, application_group = key
         is_global = not application_group
         if not is_global and sum(1 for one in self._alive if one.bootstrap.environ is not None) >= self.limits.groups:
@@ -136,7 +137,6 @@ class Supervisor:
             on_refusal=self._on_refusal,
         )
         pool = Pool(interpreter, threads=threads, backlog=self.limits.backlog)
-        _cast_net(self)
         try:
             interpreter.start()
         except (OSError, RuntimeError) as error:
@@ -263,19 +263,26 @@ _net_lock = threading.Lock()
 
 
 def _cast_net(supervisor: Supervisor) -> None:
+    """Raises ShuttingDown when it is too late."""
     with _net_lock:
-        if not _supervisors:
-            register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
-            register(_net)
+        if supervisor in _supervisors:
+            return
+        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+        try:
+            register(_net)  # for each anew: it refuses as soon as the exit has begun
+        except RuntimeError as error:
+            raise ShuttingDown("the process comes to its end") from error
         _supervisors.add(supervisor)
 
 
 def _net() -> None:
     # Threads inside interpreters that are left would hang any other exit, or find a finalized runtime.
     try:
-        for supervisor in list(_supervisors):
+        with _net_lock:
+            supervisors = list(_supervisors)
+        for supervisor in supervisors:
             supervisor.drain()  # all clocks at once: several take no longer than one
-        left = [label for supervisor in list(_supervisors) for label in supervisor.stop()]
+        left = [label for supervisor in supervisors for label in supervisor.stop()]
         if left:
             end(1)
     except KeyboardInterrupt:

@@ -126,3 +126,30 @@ def test_all_clocks_at_once(tmp_path: Path) -> None:
     assert status == 0, stderr
     first, second = sorted(float(mark.name.partition("-")[2]) for mark in tmp_path.glob("*/interrupted-*"))
     assert second - first < 1
+
+
+AFTER = """
+def sockets():
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        except FileNotFoundError:
+            pass  # the listing's own
+    return found
+
+def ask_once_more():
+    before = sockets()
+    print(asyncio.run(ask("embed_who:application", marks / "too late")), len(sockets() - before))
+
+atexit.register(ask_once_more)
+"""
+
+
+@pytest.mark.parametrize(
+    "before", ["", 'asyncio.run(ask("embed_who:application", marks / "in time"))'], ids=["the first", "another"]
+)
+def test_a_request_after_the_net(before: str, tmp_path: Path) -> None:
+    """Where it is too late to close an interpreter none is made: 503, and no descriptor is left open."""
+    status, stdout, stderr = ended(AFTER + before, tmp_path)
+    assert (status, stdout) == (0, "503 0\n"), stderr
