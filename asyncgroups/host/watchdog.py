@@ -12,7 +12,9 @@ reads it. Guarantees:
 """
 
 import _socket
+import math
 import os
+import time
 
 __all__ = ["expire", "watch"]
 
@@ -22,7 +24,10 @@ def watch(descriptor: int, seconds: float, signals: tuple[int, ...], status: int
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
     socket.settimeout(None)
     heard = 0
-    while heard < 2:
+    end_at = math.inf
+    while heard < 2 and end_at > time.monotonic():
+        if heard:
+            socket.settimeout(max(end_at - time.monotonic(), 0.001))  # 0 would be: do not wait at all
         try:
             numbers = socket.recv(64)
         except TimeoutError:
@@ -31,7 +36,7 @@ def watch(descriptor: int, seconds: float, signals: tuple[int, ...], status: int
             return
         came = sum(number in signals for number in numbers)
         if came and not heard:
-            socket.settimeout(max(seconds, 0.001))  # 0 would be: do not wait at all
+            end_at = time.monotonic() + seconds
         heard += came
     os._exit(status)
 

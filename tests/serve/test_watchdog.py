@@ -28,6 +28,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
     signal.signal(number, lambda *_: None)
 for number in {signals}:
     signal.raise_signal(number)
+    time.sleep(0.05 if number == signal.SIGUSR1 else 0)  # one after the other, for longer than the watchdog waits
 held = threading.Thread(target=lambda: ctypes.PyDLL(None).usleep({held} * 1000), daemon=True)
 held.start()
 held.join()
@@ -42,8 +43,15 @@ os._exit(7)
         ("[signal.SIGTERM, signal.SIGINT]", 60, 60_000, 5, 0, 3),
         ("[signal.SIGUSR1]", 0, 400, 7, 0.4, 20),
         ("[]", 0, 400, 7, 0.4, 20),
+        ("[signal.SIGTERM, *[signal.SIGUSR1] * 80]", 0.8, 60_000, 5, 0.8, 3),
     ],
-    ids=["after its seconds", "at once with the second signal", "not for another signal", "not without a signal"],
+    ids=[
+        "after its seconds",
+        "at once with the second signal",
+        "not for another signal",
+        "not without a signal",
+        "no later for other signals",
+    ],
 )
 def test_the_watchdog(signals: str, seconds: float, held: int, status: int, least: float, most: float) -> None:
     """It acts on the signals it was told of, when their time has come, and on nothing else."""
