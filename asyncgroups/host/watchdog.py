@@ -7,16 +7,21 @@ reads it. Guarantees:
 
 - ``watch``: ``seconds`` after the first of ``signals`` the process ends with ``status``, whatever the main interpreter
   does; with the second one at once.
-- ``expire``: ``seconds`` after its call the process ends with ``status``, after its last ``words``.
+- ``expire``: ``seconds`` after its call the process ends with ``status``, after its last ``words`` where
+  stderr takes them at once.
 - When the descriptor's other end is closed before, nothing happens.
 """
 
 import _socket
 import math
 import os
+import threading
 import time
 
 __all__ = ["expire", "watch"]
+
+_SPEAKING_SECONDS = 0.5
+"""How long the last words may take."""
 
 
 def watch(descriptor: int, seconds: float, signals: tuple[int, ...], status: int) -> None:
@@ -49,8 +54,20 @@ def expire(descriptor: int, seconds: float, status: int, words: str) -> None:
         socket.send(b".")
         socket.recv(1)
     except TimeoutError:
-        os.write(2, words.encode("utf-8", "backslashreplace") + b"\n")
-        os._exit(status)
+        try:
+            # A thread: stderr may be a pipe that nobody reads, closed, or broken.
+            speaking = threading.Thread(target=_say, args=(words,))
+            speaking.start()
+            speaking.join(_SPEAKING_SECONDS)
+        finally:
+            os._exit(status)
     except OSError:
         pass  # the other end was closed at once
     socket.close()
+
+
+def _say(words: str) -> None:
+    try:
+        os.write(2, words.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:
+        pass

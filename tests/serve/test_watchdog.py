@@ -60,3 +60,33 @@ def test_the_watchdog(signals: str, seconds: float, held: int, status: int, leas
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=20, check=False)
     assert ended.returncode == status
     assert least <= time.monotonic() - began < most
+
+
+WORDS = """
+import ctypes, os
+from asyncgroups.host.ending import deadline
+
+reading, writing = os.pipe()
+{before}
+with deadline(0.3, status=5, words="the last words"):
+    ctypes.PyDLL(None).sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("", b"the last words\n"),
+        ("os.dup2(writing, 2); os.close(writing); os.close(reading)", b""),
+        ("os.dup2(writing, 2); os.set_blocking(2, False); os.write(2, bytes(2**20)); os.set_blocking(2, True)", b""),
+        ("os.close(2)", b""),
+    ],
+    ids=["a pipe", "a pipe without a reader", "a pipe that is full", "closed"],
+)
+def test_a_deadline_and_its_words(before: str, said: bytes) -> None:
+    """It holds whatever stderr is, and its words are there where they can be."""
+    began = time.monotonic()
+    program = [sys.executable, "-c", WORDS.format(before=before)]
+    ended = subprocess.run(program, cwd=ROOT, stderr=subprocess.PIPE, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (5, said)
+    assert 0.3 <= time.monotonic() - began < 5
