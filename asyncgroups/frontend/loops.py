@@ -85,8 +85,9 @@ def wakeup() -> Wakeup:
 
 
 def _in_trio() -> bool:
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
+    # Another thread may be importing trio just now: as long as it has no such function, nothing runs under trio.
+    in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
+    return in_trio_task is not None and in_trio_task()
 
 
 class _ReaderInlet:

@@ -1,6 +1,8 @@
 """The event loop's side of a channel and of a wait, on each event loop."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from asyncgroups.frontend import loops
 from asyncgroups.host.pool import Worker
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
+from tests.serving import ROOT
 
 pytestmark = pytest.mark.anyio
 
@@ -400,3 +403,39 @@ def test_nothing_is_left_in_the_loop(two: Two) -> None:
 
     before, after = asyncio.run(exchange())
     assert before == after
+
+
+WHILE_TRIO_IS_IMPORTED = """
+import asyncio, sys, threading
+from asyncgroups.frontend import loops
+
+half_way, enough = threading.Event(), threading.Event()
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            half_way.set()
+            enough.wait(20)
+
+sys.meta_path.insert(0, Finder())
+
+async def main():
+    importing = threading.Thread(target=__import__, args=("trio",))
+    importing.start()
+    assert half_way.wait(20)
+    try:
+        loops.wakeup()
+    finally:
+        enough.set()
+        importing.join()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["trio._core", "trio._unix_pipes"])
+def test_another_thread_imports_trio(module: str) -> None:
+    """An application in GLOBAL may do so at any time: asyncio's requests do not see a trio that is half there."""
+    program = [sys.executable, "-c", WHILE_TRIO_IS_IMPORTED.format(module=module)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
