@@ -167,7 +167,9 @@ def _check_alias(text: str) -> str:
     name = text.removeprefix("*.")
     if "*" in name:
         raise refused(f'{shown(text)}: a wildcard stands for whole names in front, as in "*.example.com"')
-    if not name.startswith("[") and ":" in name:
+    if name.startswith("[") and name != text:
+        raise refused(f"{shown(text)}: an address has no names below it")
+    if ":" in name.rpartition("]")[2]:
         raise refused(f"{shown(text)}: an alias has no port; the port of server_name counts for its aliases too")
     _check_host_name(name)
     return text
@@ -270,7 +272,8 @@ def _read_size(value: object) -> int | None:
 
 
 # For the JSON schema: patterns that let through whatever the checks do, in what all regular expressions have.
-_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+_NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_HOST = rf"(\[[0-9A-Fa-f:.]+\]|{_NAME})"
 _DOTTED = r"[^:./\\\s]+(\.[^:./\\\s]+)*"
 _VARIABLE = r"%\{(GLOBAL|SERVER|RESOURCE|ENV:[^={}]+)\}"
 
@@ -305,7 +308,7 @@ GroupText = Annotated[
         examples=["%{GLOBAL}", "%{SERVER}", "%{RESOURCE}", "%{ENV:APPLICATION_GROUP}", "shop"],
     ),
 ]
-HostAlias = Annotated[str, *_string(_check_alias, pattern=rf"^(\*\.)?{_HOST}$")]
+HostAlias = Annotated[str, *_string(_check_alias, pattern=rf"^({_HOST}|\*\.{_NAME})$")]
 HostName = Annotated[str, *_string(_check_host_name, pattern=rf"^{_HOST}(:[0-9]{{1,5}})?$")]
 MountPath = Annotated[str, *_string(_check_mount_path, pattern="^/[^?#]*$")]
 PathText = Annotated[str, *_string(_check_path_text, minLength=1)]

@@ -1,5 +1,6 @@
 """What one value of the configuration may be."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -211,3 +212,19 @@ def test_any_mapping_is_taken_or_refused(table: dict[str, object]) -> None:
         outcome = error.problems
     assert outcome
     assert all(outcome)
+
+
+@pytest.mark.parametrize(
+    ("alias", "reason"),
+    [
+        ("www.example.com:80", "an alias has no port"),
+        ("*.example.com:80", "an alias has no port"),
+        ("[::1]:8080", "an alias has no port"),
+        ("*.[::1]", "an address has no names below it"),
+    ],
+)
+def test_what_is_no_alias(alias: str, reason: str, tmp_path: Path) -> None:
+    """An alias has no port, also behind an IPv6 address, and a wildcard is for names."""
+    text = f'[[virtual_host]]\nserver_name = "a.example.com"\nserver_alias = ["{alias}"]\n'
+    with pytest.raises(ConfigurationError, match=rf"server_alias\[0\]: {re.escape(repr(alias))}: {reason}"):
+        configured(tmp_path, text)
