@@ -78,6 +78,7 @@ def _options[Command: Callable[..., Any]](*keys: str) -> Callable[[Command], Com
 @click.version_option(__version__, prog_name="asyncgroups")
 def main() -> None:
     """Serve WSGI applications in named application groups."""
+    _open_what_was_closed()
 
 
 @main.command()
@@ -313,6 +314,19 @@ def _own_stdout() -> TextIO:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _open_what_was_closed() -> None:
+    """Where stdin, stdout or stderr was closed (``>&-``) what is written goes nowhere.
+
+    Else the next file or socket would get its number, and what is written.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) in (0, 1, 2):
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - the standard library's signature
+    os.close(descriptor)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
 
 
 # The configuration ----------------------------------------------------------------------------------------------------

@@ -3,13 +3,15 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.commands.conftest import EXAMPLES, begin, ended
-from tests.serving import until
+from tests.serving import ROOT, until
 
 CALLABLE = "\n\ndef application(environ, start_response):\n    return []\n"
 
@@ -258,3 +260,23 @@ def test_whoever_reads_the_table_may_leave(tmp_path: Path) -> None:
     (tmp_path / "until").write_text("now")
     status, _, stderr = ended(process)
     assert (status, stderr) == (1, "")
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(redirection: str, tmp_path: Path) -> None:
+    """A command whose stdout or stderr is closed says there what it has to say to nobody, and does its work."""
+    file = site(tmp_path, [("small", "%{GLOBAL}"), ("raises", "raising"), ("prints", "printing")], "")
+    arguments = [sys.executable, "-m", "asyncgroups", "check", "--load", str(file)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert ("raising" in done.stdout) is (" >&-" not in f" {redirection}")
+    assert ("a reason" in done.stderr) is ("2>&-" not in redirection)
+    assert "cli.py" not in done.stderr
