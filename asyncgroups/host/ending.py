@@ -41,7 +41,7 @@ def watch_signals(numbers: Iterable[int], *, seconds: float, status: int) -> Non
 def deadline(seconds: float, *, status: int, words: str) -> Iterator[None]:
     """End the process with ``status`` when the block takes longer than ``seconds``; ``words`` go to stderr.
 
-    For a block in which an application may keep the main interpreter's GIL.
+    For a block in which an application may keep the main interpreter's GIL. Where nobody can watch, a record says so.
     """
     reading, writing = socket.socketpair()
     with writing:

@@ -308,15 +308,28 @@ class GroupInterpreter:
             self.channel.close()
 
 
-def run_apart(source: str, **names: str | float | tuple[int, ...]) -> None:
+def run_apart(source: str, *, descriptor: int, **names: str | float | tuple[int, ...]) -> None:
     """Run ``source`` in an interpreter of its own, in a daemon thread, with ``names`` set in its ``__main__``.
 
     For what has to go on while the main interpreter cannot. It must not outlive its use: nobody closes it.
+    ``descriptor`` is one of the names, and its own; it is closed, and a record says why, if there is no interpreter.
     """
 
-    def live() -> None:
-        interpreter = interpreters.create()
-        interpreter.prepare_main(here=_HERE, **names)
-        interpreter.exec("import sys\nsys.path.append(here)\n" + source)
+    def fail(error: Exception) -> None:
+        os.close(descriptor)
+        _log.error("nothing watches over the end of this process: %s: %s", type(error).__name__, error)
 
-    threading.Thread(target=live, name="asyncgroups-apart", daemon=True).start()
+    def live() -> None:
+        try:
+            interpreter = interpreters.create()
+            interpreter.prepare_main(here=_HERE, descriptor=descriptor, **names)
+            interpreter.exec("import sys\nsys.path.append(here)\nimport asyncgroups.host.watchdog")
+        except Exception as error:
+            fail(error)
+        else:
+            interpreter.exec(source)
+
+    try:
+        threading.Thread(target=live, name="asyncgroups-apart", daemon=True).start()
+    except RuntimeError as error:
+        fail(error)

@@ -90,3 +90,29 @@ def test_a_deadline_and_its_words(before: str, said: bytes) -> None:
     ended = subprocess.run(program, cwd=ROOT, stderr=subprocess.PIPE, timeout=20, check=False)
     assert (ended.returncode, ended.stderr) == (5, said)
     assert 0.3 <= time.monotonic() - began < 5
+
+
+WITHOUT = """
+import os, resource, time
+from asyncgroups.host.ending import deadline
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True:
+        last = os.open(os.devnull, os.O_RDONLY)
+except OSError:
+    os.closerange(last - 1, last + 1)  # enough for a pair, too little for an interpreter
+began = time.monotonic()
+with deadline(60, status=5, words="the last words"):
+    print(time.monotonic() - began < 5, flush=True)
+os.close(os.dup(2))  # the pair is closed
+os._exit(0)
+"""
+
+
+def test_nobody_can_watch() -> None:
+    """What has no watchdog goes on at once, and the log says so."""
+    program = [sys.executable, "-c", WITHOUT]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert "nothing watches over the end of this process: InterpreterError" in done.stderr
