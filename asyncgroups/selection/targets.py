@@ -51,7 +51,7 @@ def split_target(
         root = _encode(root_path.rstrip("/") if root_path.startswith("/") else "/" + root_path.rstrip("/"))
     stripped, rest = _agree(raw_path, path_bytes)
     # A framework may have taken (its own part of) the root off ``path`` already: not twice then.
-    if root and not (stripped and root.endswith(stripped)):
+    if root and not (stripped and root.endswith((stripped, _replaced(stripped)))):
         if app_root_path is not None and root_path.startswith(app_root_path):
             mounted = root_path.removeprefix(app_root_path.rstrip("/")).strip("/")
             front = _encode(f"/{mounted}") if mounted else b""
@@ -73,25 +73,27 @@ def _agree(raw_path: bytes | None, path: bytes) -> tuple[bytes, bytes]:
     if decoded == path:
         return b"", raw_path
     before = _length_before(decoded, path)
-    if before is not None:
-        raw_tail = raw_path[_raw_offset(raw_path, before) :]
-        # The slash that the framework cut at may be an encoded one, at which nothing can be routed.
-        if raw_tail[:1] == path[:1]:
-            return decoded[:before], raw_tail
-    return b"", _quote(path)
+    if before is None:
+        return b"", _quote(path)
+    raw_tail = raw_path[_raw_offset(raw_path, before) :]
+    # The slash that the framework cut at may be an encoded one, at which nothing can be routed. It has cut all the same,
+    # and has judged what it left: the root path must not come off that once more.
+    return decoded[:before], raw_tail if raw_tail[:1] == path[:1] else _quote(path)
 
 
 def _length_before(decoded: bytes, path: bytes) -> int | None:
     """How many bytes of ``decoded`` stand before ``path``, which is its end; None where it is not."""
     if decoded.endswith(path):
         return len(decoded) - len(path)
-    # In the ``path`` of most servers bytes that are no UTF-8 have been replaced by U+FFFD, and are lost.
-    replaced = decoded.decode("utf-8", "replace").encode()
-    if not replaced.endswith(path):
-        return None
-    before = len(replaced) - len(path)
-    # With nothing replaced in it the front is as long as it was.
-    return before if decoded.startswith(replaced[:before]) else None
+    # In the ``path`` of most servers bytes that are no UTF-8 have been replaced by U+FFFD, and are lost; slashes never.
+    if path.startswith(b"/") and _replaced(decoded).endswith(path):
+        return len(decoded.rsplit(b"/", path.count(b"/"))[0])
+    return None
+
+
+def _replaced(decoded: bytes) -> bytes:
+    """``decoded`` as it is in the ``path`` of most servers."""
+    return decoded.decode("utf-8", "replace").encode()
 
 
 def _below(root: bytes, rest: bytes) -> bytes:

@@ -104,6 +104,17 @@ def test_without_root(raw_path: bytes | None, path: str, expected: bytes) -> Non
         (b"/app/x", "/x", "/srv/app", (b"/srv/app", b"/x")),
         (b"/app/%FF", "/\ufffd", "/app", (b"/app", b"/%FF")),
         (b"/app%2Fx", "/x", "/app", (b"/app", b"/x")),
+        # and what they left begins with root_path once more: that is not below it
+        (b"/app%2Fapp/x", "/app/x", "/app", (b"/app", b"/app/x")),
+        (b"/app%2fapp%2Fx", "/app/x", "/app", (b"/app", b"/app/x")),
+        (b"%2Fapp%2Fapp/x", "/app/x", "/app", (b"/app", b"/app/x")),
+        (b"/app%2Fapp", "/app", "/app", (b"/app", b"/app")),
+        (b"/a/b%2Fa/b/x", "/a/b/x", "/a/b", (b"/a/b", b"/a/b/x")),
+        (b"/app%2Fsrv/app/x", "/srv/app/x", "/srv/app", (b"/srv/app", b"/srv/app/x")),
+        (b"/app%2Fapp/%FF", "/app/\ufffd", "/app", (b"/app", b"/app/%EF%BF%BD")),
+        (b"/%FF/%EF%BF%BD/x", "/\ufffd/x", "/\ufffd", (b"/%EF%BF%BD", b"/%EF%BF%BD/x")),
+        (b"/%FF/%FF/x", "/\ufffd/x", "/\ufffd", (b"/%EF%BF%BD", b"/%FF/x")),
+        (b"/%FF%2F%FF/x", "/\ufffd/x", "/\ufffd", (b"/%EF%BF%BD", b"/%EF%BF%BD/x")),
         # cut at the front by something that has no part in root_path
         (b"/v1/app/x%2Fy", "/app/x/y", "/app", (b"/app", b"/x%2Fy")),
         # rewritten
@@ -208,6 +219,21 @@ def test_path_is_what_counts(path: str, raw_path: bytes | None) -> None:
     assert path in {decoded.decode("utf-8", errors) for errors in ("replace", "surrogateescape")} or (
         decoded == path.encode("utf-8", "surrogatepass")
     )
+
+
+@pytest.mark.parametrize("errors", ["replace", "surrogateescape"])
+@pytest.mark.parametrize("root_path", ["/a", "/a/b", "/\ufffd", "/\ufffd/a"])
+@given(st.lists(st.sampled_from(["/", "%2F", "a", "b", "/a", "%2Fa", "%2fb", "%FF", "%EF%BF%BD"])).map("".join))
+def test_what_a_dispatcher_left_is_what_counts(root_path: str, errors: str, tail: str) -> None:
+    """Where an outer application has cut the root path off, and has judged the rest, nothing more of it comes off."""
+    for start in (root_path, root_path.replace("\ufffd", "%FF"), root_path.replace("/", "%2F")):
+        raw = quote(start, safe="/%") + tail
+        path = unquote(raw, errors=errors)
+        left = path.removeprefix(root_path)
+        if left == path or not left.startswith("/"):
+            continue
+        rest = split_target(raw.encode(), left, root_path)[1]
+        assert unquote_to_bytes(rest).decode("utf-8", errors) == left
 
 
 @given(st.text(max_size=20))
