@@ -51,9 +51,10 @@ def split_target(
         root = _encode(root_path.rstrip("/") if root_path.startswith("/") else "/" + root_path.rstrip("/"))
     stripped, rest = _agree(raw_path, path_bytes)
     # A framework may have taken (its own part of) the root off ``path`` already: not twice then.
-    if root and not (stripped and root.endswith((stripped, _replaced(stripped)))):
-        if app_root_path is not None and root_path.startswith(app_root_path):
-            mounted = root_path.removeprefix(app_root_path.rstrip("/")).strip("/")
+    if rest.startswith(b"/") and root and not (stripped and root.endswith((stripped, _replaced(stripped)))):
+        outer = app_root_path.rstrip("/") if app_root_path is not None else None
+        if outer is not None and root_path.startswith(outer) and root_path[len(outer) :][:1] in ("", "/"):
+            mounted = root_path[len(outer) :].strip("/")
             front = _encode(f"/{mounted}") if mounted else b""
             return _below_mount(root, front, path=_origin_form(path_bytes), rest=rest)
         rest = _below(root, rest)

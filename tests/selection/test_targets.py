@@ -147,6 +147,9 @@ def test_with_root(raw_path: bytes | None, path: str, root_path: str, expected: 
         # none of Starlette's
         ("/app/x", "/api/app", "", (b"/api/app", b"/app/x")),
         ("/app/x", "/api/app", "/other", (b"/api/app", b"/app/x")),
+        # the root of the application around ends at a segment's boundary, or is another one
+        ("/lication/x", "/application", "/app", (b"/application", b"/lication/x")),
+        ("/ication/x", "/app/lication", "/app/l", (b"/app/lication", b"/ication/x")),
     ],
 )
 def test_with_the_root_of_the_application_around(
@@ -188,6 +191,11 @@ def test_with_the_root_of_the_application_around(
         (b"/outer/x", "/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
         (b"/x", "/x", "/app/outer", "/app", (b"/app/outer", b"/x")),
         (b"/outerx", "/outerx", "/app/outer", "/app", (b"/app/outer", b"/outerx")),
+        # no path at all: OPTIONS *
+        (b"*", "", "/app", "/app", (b"/app", b"*")),
+        (b"*", "", "/app/outer", "/app", (b"/app/outer", b"*")),
+        (b"*", "*", "/app", "/app", (b"/app", b"*")),
+        (b"", "", "/app", "/app", (b"/app", b"")),
         # somebody else has written root_path since
         (b"/outer/x", "/outer/x", "/outer", "/app", (b"/outer", b"/x")),
     ],
