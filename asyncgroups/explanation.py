@@ -19,12 +19,11 @@ from asyncgroups.frontend.request import Head
 from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost
 from asyncgroups.selection.mounts import Mount
-from asyncgroups.selection.names import split_server_name
+from asyncgroups.selection.names import DEFAULT_PORTS, split_server_name
 from asyncgroups.worker.environ import unquote as unquote_to_bytes
 
 __all__ = ["Explanation", "Target", "explain", "parse_url"]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)")
 _AUTHORITY = re.compile(r"(?:[^@]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::(?P<port>[0-9]{0,5}))?")
 _MOUNTS_NAMED = 10
@@ -82,7 +81,7 @@ def parse_url(url: str, *, port: int | None) -> Target:
     if url.startswith("/"):
         return Target("http", None, port, _encode(re.split("[?#]", url, maxsplit=1)[0]))
     found = _URL.match(url)
-    if found is None or found["scheme"].lower() not in _DEFAULT_PORTS:
+    if found is None or found["scheme"].lower() not in DEFAULT_PORTS:
         raise ValueError(f'{url!r} is no URL: it begins with http://, with https://, or is a path that begins with "/"')
     authority = _AUTHORITY.fullmatch(found["authority"])
     if authority is None or not (authority["port"] is None or int(authority["port"] or "1") in range(1, 65536)):
@@ -95,7 +94,7 @@ def parse_url(url: str, *, port: int | None) -> Target:
         raise ValueError(f"{url!r} is no URL: {authority['host']!r} is no host name") from None
     path = _encode(found["path"]) or b"/"
     if not authority["port"]:
-        return Target(scheme, host, _DEFAULT_PORTS[scheme], path)
+        return Target(scheme, host, DEFAULT_PORTS[scheme], path)
     number = int(authority["port"])
     return Target(scheme, b"%s:%d" % (host, number), number, path)
 

@@ -7,14 +7,13 @@ from asgiref.typing import HTTPScope
 
 from asyncgroups.errors import HeadTooLarge, RequestRefused
 from asyncgroups.selection import Choice, Selection, split_target
-from asyncgroups.selection.names import split_server_name
+from asyncgroups.selection.names import DEFAULT_PORTS, split_server_name
+from asyncgroups.selection.targets import quote
 from asyncgroups.wire import messages
 
 __all__ = ["Head"]
 
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#@]*)")
-
-_DEFAULT_PORTS = {"https": 443}
 
 
 class Head:
@@ -99,12 +98,12 @@ class Head:
             scope["method"].encode("latin-1"),
             scheme.encode("latin-1"),
             scope.get("http_version", "1.1").encode("latin-1"),
-            self.root + _quote(script_name) if script_name else self.root,
+            self.root + quote(script_name.encode("utf-8", "surrogateescape")) if script_name else self.root,
             choice.path_info,
             query,
             target.partition(b"?")[0] + b"?" + query if query else target,
             name.encode(),
-            b"%d" % (port if port is not None else _DEFAULT_PORTS.get(scheme, 80)),
+            b"%d" % (port if port is not None else DEFAULT_PORTS.get(scheme, 80)),
             client[0].encode("latin-1", "replace") if client else b"",
             b"%d" % int(client[1]) if client and client[1] is not None else b"",
         )
@@ -117,11 +116,6 @@ class Head:
         if head.count(b"\0") != len(parts) + len(env) + len(self.fields) + 1:
             raise RequestRefused("a NUL in the head of the request")  # RFC 9110 section 5.5
         return head
-
-
-def _quote(script_name: str) -> bytes:
-    encoded = script_name.encode("utf-8", "surrogateescape")
-    return encoded.replace(b"%", b"%25") if b"%" in encoded else encoded
 
 
 def _outer_env(scope: HTTPScope) -> Mapping[str, str] | None:

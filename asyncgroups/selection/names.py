@@ -17,17 +17,18 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from asyncgroups.errors import GroupNameSyntaxError, GroupNameUnresolved
 
-__all__ = ["Facts", "GroupName", "parse", "split_server_name"]
+__all__ = ["DEFAULT_PORTS", "Facts", "GroupName", "parse", "split_server_name"]
 
 LONGEST_VALUE = 255
 """Characters that the value of an environment variable may have to be a group's name."""
 
-DEFAULT_PORTS = (None, 80, 443)
-"""Ports that leave no trace in a name, whatever the scheme; None is a unix socket's."""
+DEFAULT_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+"""Scheme to port (RFC 9110 section 4.2); they leave no trace in a name, whatever the scheme."""
 
 # What would break a log line or cannot be encoded has no place in a name: Unicode's Cc, U+2028/U+2029, lone surrogates.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -173,7 +174,7 @@ def _server(facts: Facts) -> str:
     name, port = split_server_name(facts.server_name)
     if port is None:
         port = facts.port
-    return name if port in DEFAULT_PORTS else f"{name}:{port}"
+    return name if port is None or port in DEFAULT_PORTS.values() else f"{name}:{port}"
 
 
 # One function for each production. Each takes the whole text, since an error shows all of it, and where to begin.

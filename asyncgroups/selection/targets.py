@@ -15,7 +15,7 @@ the mount's, which ``path`` has. ``app_root_path``, a key of Starlette's own, is
 import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-__all__ = ["split_target"]
+__all__ = ["quote", "split_target"]
 
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 # RFC 9112 section 3.2.2. Anything with a scheme and an authority, since proxies send more than http.
@@ -58,14 +58,14 @@ def split_target(
             front = _encode(f"/{mounted}") if mounted else b""
             return _below_mount(root, front, path=_origin_form(path_bytes), rest=rest)
         rest = _below(root, rest)
-    return _quote(root), rest
+    return quote(root), rest
 
 
 def _agree(raw_path: bytes | None, path: bytes) -> tuple[bytes, bytes]:
     """What ``path`` lacks at its front of ``raw_path``, decoded; and what ``path`` says, percent-encoded."""
     path = _origin_form(path)
     if raw_path is None:
-        return b"", _quote(path)
+        return b"", quote(path)
     # A query has no place in raw_path; some servers leave it there.
     raw_path = _origin_form(raw_path.partition(b"?")[0])
     if not path and not raw_path.startswith(b"/"):
@@ -75,11 +75,11 @@ def _agree(raw_path: bytes | None, path: bytes) -> tuple[bytes, bytes]:
         return b"", raw_path
     before = _length_before(decoded, path)
     if before is None:
-        return b"", _quote(path)
+        return b"", quote(path)
     raw_tail = raw_path[_raw_offset(raw_path, before) :]
-    # The slash that the framework cut at may be an encoded one, at which nothing can be routed. It has cut all the same,
-    # and has judged what it left: the root path must not come off that once more.
-    return decoded[:before], raw_tail if raw_tail[:1] == path[:1] else _quote(path)
+    # The slash that the framework cut at may be an encoded one, at which nothing can be routed. It has cut all the
+    # same, and has judged what it left: the root path must not come off that once more.
+    return decoded[:before], raw_tail if raw_tail[:1] == path[:1] else quote(path)
 
 
 def _length_before(decoded: bytes, path: bytes) -> int | None:
@@ -115,8 +115,8 @@ def _below_mount(root: bytes, mounted: bytes, *, path: bytes, rest: bytes) -> tu
             slashes = [slash.span() for slash in _SLASH.finditer(rest)]
             slashes.append((len(rest), len(rest)))
             start, end = slashes[front.count(b"/")]
-            return _quote(root[: len(root) - len(front)]) + rest[:start], b"/" * (start < end) + rest[end:]
-    return _quote(root), rest
+            return quote(root[: len(root) - len(front)]) + rest[:start], b"/" * (start < end) + rest[end:]
+    return quote(root), rest
 
 
 def _raw_offset(raw: bytes, count: int) -> int:
@@ -145,6 +145,6 @@ def _encode(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _quote(path: bytes) -> bytes:
-    """Percent-encoded; as it is where that changes nothing, since asking costs a tenth of doing."""
+def quote(path: bytes) -> bytes:
+    """A decoded path, bytes, percent-encoded; as it is where that changes nothing: asking costs a tenth of doing."""
     return quote_from_bytes(path, safe=_SAFE).encode("ascii") if path.translate(None, _SAFE) else path
