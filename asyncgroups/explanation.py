@@ -210,10 +210,9 @@ def _waits_for_port(
     if port != 0:
         return False
     try:
-        names = {selection.group(virtual_host, mount, port=one, env=env) for one in (0, 1)}
+        return selection.depends_on_port(virtual_host, mount, env=env)
     except GroupNameUnresolved:
         return False
-    return len(names) > 1
 
 
 def _scope(target: Target, env: Mapping[str, str]) -> HTTPScope:

@@ -111,6 +111,11 @@ class Selection:
                 self._names[key] = name
         return name
 
+    def depends_on_port(self, virtual_host: VirtualHost, mount: Mount, *, env: Mapping[str, str]) -> bool:
+        """Whether ``group`` says different names for different ports. Raises GroupNameUnresolved."""
+        names = (self.group(virtual_host, mount, port=port, env=env) for port in (None, 1))
+        return len(set(names)) > 1
+
     def _expand(self, virtual_host: VirtualHost, mount: Mount, *, port: int | None, env: Mapping[str, str]) -> str:
         server_name = virtual_host.server_name or self._hosts.server.server_name or DEFAULT_SERVER_NAME
         facts = Facts(server_name=server_name, port=port, script=mount.path, env=env, process_env=self._process_env)
