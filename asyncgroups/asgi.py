@@ -87,9 +87,10 @@ class ApplicationGroups:
         """Tie the applications' life to a block, in a host's own lifespan: ``async with groups.running(): ...``.
 
         At its beginning applications with ``preload`` are loaded. At its end running requests may end within
-        ``timeouts.graceful``, and interpreters are closed, which a cancellation waits for. Blocks may overlap, in
+        ``timeouts.graceful``, and interpreters are closed, which every cancellation waits for. Blocks may overlap, in
         several event loops: the last one to leave stops the applications. A later block starts them anew.
-        Raises ConfigurationError, StartFailed.
+        Raises ConfigurationError, StartFailed, and ShuttingDown if ``lifecycle.stop`` comes between; then all is as it
+        was before.
         """
         async with self.lifecycle.held():
             yield

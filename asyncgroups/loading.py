@@ -6,9 +6,10 @@ May import ``frontend``, ``host``, ``config``, ``selection``. Guarantees:
   its group's settings; the applications of one group share it.
 - One group after another: its interpreter is closed, within bounds, before the next group's is made, however many
   ``limits.groups`` allows. GLOBAL, which nothing can throw away, comes last.
-- Each load is bounded by ``timeouts.startup``. An application in GLOBAL that keeps the main interpreter's GIL for
-  longer takes the process with it: exit status 3, with a sentence on stderr.
-- A cancellation closes the interpreter at hand as well.
+- Each load is bounded by ``timeouts.startup``, and begins when one that is stuck has been given up. An application in
+  GLOBAL that keeps the main interpreter's GIL for longer takes the process with it: exit status 3, with a sentence on
+  stderr.
+- A cancellation closes the interpreter at hand as well, and waits for that.
 """
 
 import contextlib
@@ -20,12 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import anyio
-import anyio.to_thread
-
 from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved
 from asyncgroups.frontend.lease import Unloaded, load
+from asyncgroups.frontend.lifecycle import stop_apart
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.ending import deadline
 from asyncgroups.host.interpreters import label
@@ -101,7 +100,7 @@ def _name(selection: Selection, host: VirtualHost, mount: Mount, port: int | Non
     try:
         name = selection.group(host, mount, port=port, env=mount.env)
         # Where the port is not known yet any will do to tell the groups apart, and none is to be shown.
-        is_known = port != 0 or name == selection.group(host, mount, port=1, env=mount.env)
+        is_known = port != 0 or not selection.depends_on_port(host, mount, env=mount.env)
     except GroupNameUnresolved:
         # Which of these share a group the requests will say.
         return f"{text} {mount.application}", text
@@ -142,18 +141,21 @@ async def _load_group(configuration: Configuration, group: Group, *, environ: Ma
         refused[application or begun[-1]][module] = None
 
     supervisor = Supervisor(
-        # One more for each application that is stuck in the one before.
-        limits=configuration.limits.model_copy(update={"groups": len(group.applications)}),
+        # One more for each application that is stuck in the one before; what waits for that is no request.
+        limits=configuration.limits.model_copy(update={"groups": len(group.applications), "backlog": 1}),
         timeouts=configuration.timeouts.model_copy(
-            update={"graceful": 0.0, "interrupt": seconds_to_end(configuration)}  # no request runs
+            update={"graceful": 0.0, "interrupt": seconds_to_end(configuration), "queue": 0.0}
         ),
         global_threads=configuration.global_threads,
         environ=environ,
         on_refusal=note,
     )
-    results = []
+    results: list[tuple[str, Unloaded | None, float, int | None]] = []
     try:
         for application, settings in group.applications.items():
+            if results and (before := results[-1][1]) is not None and before.is_stuck:
+                # Until its worker comes back, or its interpreter is given up: nobody else is charged with that.
+                await _load(supervisor, group, _NOTHING, settings)
             begun.append(application)
             with _bounded(application, group, configuration):
                 _trim()
@@ -162,8 +164,7 @@ async def _load_group(configuration: Configuration, group: Group, *, environ: Ma
                 seconds, growth = time.perf_counter() - start, _growth(memory)
             results.append((application, unloaded, seconds, growth))
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(supervisor.stop)
+        await stop_apart(supervisor.stop)
     # Only now everything that the interpreter had to say has been heard.
     return [
         Loaded(

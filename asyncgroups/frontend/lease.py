@@ -414,6 +414,11 @@ class Unloaded(NamedTuple):
     word: str
     sentence: str | None
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it may still be loading: its worker is not free."""
+        return self.word == "timeout" and self.sentence is not None  # an exception may be called like that
+
     def __str__(self) -> str:
         return self.sentence or "the log has the reason"
 

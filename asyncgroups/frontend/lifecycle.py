@@ -4,31 +4,37 @@ Imports ``frontend``, ``config``, ``selection``, ``host``. Guarantees:
 
 - Making one starts nothing and reads nothing. It is configured and started once, whichever thread or event loop asks
   first; a start that has failed is tried again by who asks next.
+- A hold that has failed leaves everything as it was: what requests had started goes on, what it has started is stopped.
 - Thread-safe; holds no event loop. Each has interpreters of its own, whatever their groups are called.
-- It lives as long as one of those that hold it, and the last one to leave stops it, in a thread, also when cancelled.
+- It lives as long as one of those that hold it, and the last one to leave stops it, in a thread, and waits for that,
+  whatever cancels it meanwhile. Where there is no thread any more it stops right there; where there is no event loop
+  any more nobody waits.
 - After the end requests are refused until someone holds it again, and then there are new interpreters.
-- A stop takes ``timeouts.graceful`` plus ``timeouts.interrupt`` at the most; a second one waits for the first.
+- A stop takes ``timeouts.graceful`` plus ``timeouts.interrupt`` at the most; a second one waits for all before it.
+- ``limits.groups`` is for one life: while an earlier one comes to its end there may be as many interpreters again.
 """
 
 import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
 from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, ShuttingDown, StartFailed
 from asyncgroups.frontend import logs, loops
-from asyncgroups.frontend.lease import load
+from asyncgroups.frontend.lease import Unloaded, load
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.interpreters import label
 from asyncgroups.selection import Selection
+from asyncgroups.selection.mounts import GroupSettings
 
-__all__ = ["Lifecycle", "Running"]
+__all__ = ["Lifecycle", "Running", "stop_apart"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -66,7 +72,10 @@ class Lifecycle:
         """None before the start and after the end."""
         self._configure = configure
         self._holders = 0
-        self._stopped: Running | None = None
+        self._before: tuple[Running | None, bool] | None = None
+        """What the first of those that hold it found; None as soon as one of them has been ready."""
+        self._ending: list[Running] = []
+        """Earlier lives that have not come to their end, the latest first."""
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -78,9 +87,12 @@ class Lifecycle:
     async def held(self) -> AsyncIterator[Running]:
         """Be ready for requests, with what is to be preloaded loaded, until the block ends.
 
-        Raises ConfigurationError, StartFailed. Several blocks may overlap, in several event loops.
+        Raises ConfigurationError, StartFailed, and ShuttingDown if ``stop`` comes between. Several blocks may overlap,
+        in several event loops.
         """
         with self._lock:
+            if not self._holders:
+                self._before = self.running, self._is_closed
             self._holders += 1
             self._is_closed = False
         try:
@@ -90,6 +102,7 @@ class Lifecycle:
             except ApplicationGroupsError as error:
                 self.failure = error
                 raise
+            self._before = None
             yield running
         finally:
             await self._leave()
@@ -131,67 +144,115 @@ class Lifecycle:
         Returns the labels of the groups that did not end.
         """
         with self._lock:
-            stopped = self._close()
-        return stopped.supervisor.stop() if stopped is not None else []
+            self._close(is_closed=True)
+            ending = list(self._ending)
+        return self._end(ending)
 
-    def _close(self) -> Running | None:
-        self._is_closed = True
-        self._stopped, self.running = self.running or self._stopped, None
-        return self._stopped
+    def _close(self, *, is_closed: bool) -> Running | None:
+        self._is_closed, self._before = is_closed, None
+        closed, self.running = self.running, None
+        if closed is not None:
+            self._ending.insert(0, closed)
+        return closed
+
+    def _end(self, lives: Sequence[Running]) -> list[str]:
+        """Wait for their end; returns the labels of the groups that have none."""
+        labels: list[str] = []
+        for one in lives:  # the latest first: who has closed the others stops them already
+            left = one.supervisor.stop()
+            labels += left
+            with self._lock:
+                if not left and one in self._ending:
+                    self._ending.remove(one)
+        return labels
 
     async def _leave(self) -> None:
         with self._lock:
             self._holders -= 1
-            stopped = self._close() if not self._holders else None
-        if stopped is None:
-            return
-        over = loops.wakeup()
-
-        def stop() -> None:
-            try:
-                stopped.supervisor.stop()
-            finally:
-                over.set()
-
-        # A thread of its own: those of the host's event loop may all be busy, or be cut off by a second cancellation.
-        threading.Thread(target=stop, name="asyncgroups-stop").start()
-        with anyio.CancelScope(shield=True):
-            await over.wait(None)
+            found, was_closed = self._before or (None, True)
+            if self._holders or (found is not None and found is self.running):
+                return
+            closed = self._close(is_closed=was_closed)
+            ending = [closed] if closed is not None else list(self._ending)  # or by hand, a moment ago
+        if ending:
+            await stop_apart(partial(self._end, ending))
 
     async def _preload(self, running: Running) -> None:
-        """Load what is to be preloaded, each group on its own. Raises StartFailed with all that did not load."""
+        """Load what is to be preloaded, each group on its own.
+
+        Raises StartFailed with all that did not load; after one that is stuck its group's others are not tried.
+        """
         failures: list[str] = []
 
-        async def one(key: tuple[str, str], settings: Any, application: str) -> None:
-            try:
-                find = partial(running.supervisor.pool_of, key, settings)
-                unloaded = await load(running.supervisor, find, application)
-                failure = str(unloaded) if unloaded is not None else None
-            except ApplicationGroupsError as error:
-                failure = str(error)
-            if failure is not None:
-                failures.append(f"{application} in application group {label(key[1])}: {failure}")
+        async def one(key: tuple[str, str], applications: Mapping[str, GroupSettings]) -> None:
+            # One after the other: together they would stand in the queue, whose limits are for requests.
+            for application, settings in applications.items():
+                try:
+                    find = partial(running.supervisor.pool_of, key, settings)
+                    unloaded = await load(running.supervisor, find, application)
+                except ApplicationGroupsError as error:
+                    unloaded = Unloaded(type(error).__name__, str(error))
+                if unloaded is not None:
+                    failures.append(f"{application} in application group {label(key[1])}: {unloaded}")
+                    if unloaded.is_stuck:
+                        return
 
         async with anyio.create_task_group() as tasks:
-            for key, settings, application in self._wanted(running):
-                tasks.start_soon(one, key, settings, application)
+            for key, applications in self._wanted(running).items():
+                tasks.start_soon(one, key, applications)
         if failures:
             raise StartFailed("these applications do not load:\n" + "\n".join(sorted(failures)))
 
-    def _wanted(self, running: Running) -> list[tuple[tuple[str, str], Any, str]]:
-        wanted: dict[tuple[tuple[str, str], str], Any] = {}
+    def _wanted(self, running: Running) -> dict[tuple[str, str], dict[str, GroupSettings]]:
+        wanted: dict[tuple[str, str], dict[str, GroupSettings]] = {}
+        selection = running.selection
         for host, mount, _ in running.configuration.mounts():
             if not mount.preload:
                 continue
-            if not mount.application_group.is_literal and not self.ports:
-                _log.warning("%s: not preloaded, its application group depends on the port", mount.place)
-            for port in self.ports or ([None] if mount.application_group.is_literal else []):
-                try:
-                    group = running.selection.group(host, mount, port=port, env=mount.env)
-                except GroupNameUnresolved as error:
-                    _log.warning(
-                        "%s: not preloaded, its application group depends on the request: %s", mount.place, error
-                    )
-                    break
-                wanted[(mount.process_group, group), mount.application] = mount.settings
-        return [(key, settings, application) for (key, application), settings in wanted.items()]
+            try:
+                ports = self.ports
+                if not ports and not selection.depends_on_port(host, mount, env=mount.env):
+                    ports = [None]
+                for port in ports:
+                    key = (mount.process_group, selection.group(host, mount, port=port, env=mount.env))
+                    wanted.setdefault(key, {}).setdefault(mount.application, mount.settings)
+                reason = None if ports else "the port"
+            except GroupNameUnresolved as error:
+                reason = f"the request: {error}"
+            if reason is not None:
+                _log.warning("%s: not preloaded, its application group depends on %s", mount.place, reason)
+        return wanted
+
+
+async def stop_apart(stop: Callable[[], object]) -> None:
+    """Call ``stop``, which waits within bounds, in a thread of its own, and wait until it has returned.
+
+    A cancellation waits for that as well, asyncio's own too, which no shield of anyio's keeps off.
+    """
+    stopped: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            stop()
+        finally:
+            stopped.set_result(None)
+
+    try:
+        # Its own: those of the host's event loop may all be busy, or be cut off by a second cancellation.
+        threading.Thread(target=run, name="asyncgroups-stop").start()
+    except RuntimeError:
+        run()  # there is no thread to be had
+    try:
+        over = loops.wakeup()
+    except RuntimeError:
+        return  # the task is thrown away, after its event loop
+    stopped.add_done_callback(lambda _: over.set())
+    cancellation: BaseException | None = None
+    with anyio.CancelScope(shield=True):
+        while not stopped.done():
+            try:
+                await over.wait(None)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                cancellation = cancelled
+    if cancellation is not None:
+        raise cancellation

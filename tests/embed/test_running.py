@@ -24,12 +24,17 @@ pytestmark = pytest.mark.anyio
 
 
 def shop(**options: Any) -> ApplicationGroups:
-    return ApplicationGroups.single("embed_who:application", application_group="shop", **WHO | options)
+    return ApplicationGroups.single("embed_who:application", **{"application_group": "shop", **WHO, **options})
 
 
 def marked(folder: Path) -> dict[str, Any]:
     """The application leaves its marks in ``folder``."""
     return {"process_env": {"EMBED_MARKS": str(folder)}}
+
+
+def ends(folder: Path) -> int:
+    """How many interpreters have run their atexit functions."""
+    return len(list(folder.glob("atexit-*")))
 
 
 async def come(path: Path) -> None:
@@ -170,8 +175,104 @@ def test_a_cancelled_task_of_asyncio(tmp_path: Path, times: int) -> None:
                 await task
 
     asyncio.run(main())
+    assert ends(tmp_path) == 1
+    assert groups.lifecycle.running is None
+
+
+def test_a_block_that_is_cancelled_while_it_ends(tmp_path: Path) -> None:
+    """Every cancellation waits for the stop, asyncio's own too, and comes out at the end."""
+    groups = shop(**marked(tmp_path))
+
+    async def hold(tasks: asyncio.TaskGroup) -> None:
+        async with groups.running():
+            tasks.create_task(ask(groups, f"/?{tmp_path / 'go'}"))
+            await come(tmp_path / "waits")
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            task = asyncio.create_task(hold(tasks))
+            await come(tmp_path / "waits")
+            while groups.lifecycle.running is not None:  # noqa: ASYNC110 - what tells is the refusal itself
+                await asyncio.sleep(0.005)
+            for _ in range(3):
+                task.cancel()
+                await asyncio.sleep(0.01)
+            assert not task.done()
+            (tmp_path / "go").touch()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert ends(tmp_path) == 1
+
+    asyncio.run(main())
+
+
+def test_a_task_that_is_thrown_away_with_its_loop(tmp_path: Path) -> None:
+    """Nobody waits any more, and the applications are stopped all the same."""
+    groups = shop(**marked(tmp_path))
+
+    async def hold() -> None:
+        async with groups.running():
+            await who(groups)
+            ready.set()
+            await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    ready = asyncio.Event()
+    held = hold()  # by hand: a task of asyncio's would complain in its own name
+    task = loop.create_task(held)
+    loop.run_until_complete(ready.wait())
+    loop.close()
+    held.close()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
     until(lambda: list(tmp_path.iterdir()), PATIENCE, what="the mark of the atexit function")
     assert groups.lifecycle.running is None
+
+
+async def test_a_block_that_gets_no_thread_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process may have no more threads, the applications are stopped without one."""
+    groups = shop(**marked(tmp_path))
+    start = threading.Thread.start
+
+    def limited(self: threading.Thread) -> None:
+        if self.name == "asyncgroups-stop":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    async with groups.running():
+        here = (await who(groups))["interpreter"]
+        monkeypatch.setattr(threading.Thread, "start", limited)
+    assert (tmp_path / f"atexit-{here}").exists()
+
+
+async def test_a_stop_waits_for_earlier_lives_too(tmp_path: Path) -> None:
+    """When ``stop`` returns nothing is left, neither of this life nor of the one before, which still had a request."""
+    groups = shop(**marked(tmp_path))
+
+    async def first() -> None:
+        async with groups.running():
+            tasks.start_soon(ask, groups, f"/?{tmp_path / 'go'}")
+            await come(tmp_path / "waits")
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first)
+            await come(tmp_path / "waits")
+            while groups.lifecycle.running is not None:  # noqa: ASYNC110 - what tells is the refusal itself
+                await anyio.sleep(0.005)
+            for _ in range(2):
+                async with groups.running():
+                    await who(groups)
+            stopped = anyio.Event()
+
+            async def stop() -> None:
+                assert await anyio.to_thread.run_sync(groups.lifecycle.stop) == []
+                assert ends(tmp_path) == 3
+                stopped.set()
+
+            tasks.start_soon(stop)
+            await anyio.wait_all_tasks_blocked()
+            assert not stopped.is_set()
+            (tmp_path / "go").touch()
 
 
 async def test_an_error_inside_a_block() -> None:
@@ -201,7 +302,7 @@ async def test_a_file_that_is_wrong(tmp_path: Path) -> None:
 
 
 async def test_an_application_that_is_to_be_preloaded_and_does_not_load(caplog: pytest.LogCaptureFixture) -> None:
-    """The block does not begin, says which application it is, and leaves nothing behind."""
+    """The block does not begin, says which application it is, and leaves nothing behind: requests start it anew."""
     mounts = [
         Mount("/a", "embed_who:application", application_group="a"),
         Mount("/b", "embed_nowhere:application", application_group="b"),
@@ -213,7 +314,113 @@ async def test_an_application_that_is_to_be_preloaded_and_does_not_load(caplog: 
     assert str(caught.value).splitlines()[1:] == [
         "embed_nowhere:application in application group b: the log has the reason"
     ]
+    assert groups.lifecycle.running is None
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("interpreter-")] == []
+    assert (await who(groups, "/a"))["requests"] == 1
+    await anyio.to_thread.run_sync(groups.lifecycle.stop)
+
+
+async def test_a_block_that_fails_stops_nothing_of_the_requests() -> None:
+    """What requests have started goes on, in the interpreters that they had; what was stopped is refused as before."""
+    mounts = [Mount("/a", "embed_who:application", application_group="a")]
+    missing = Mount("/b", "embed_nowhere:application", application_group="b", preload=True)
+    groups = ApplicationGroups(mounts=[*mounts, missing], **WHO)  # type: ignore[arg-type]
+    seen = [await who(groups, "/a")]
+    with pytest.raises(StartFailed):
+        async with groups.running():
+            pytest.fail("began all the same")
+    seen.append(await who(groups, "/a"))
+    assert seen[0]["interpreter"] == seen[1]["interpreter"]
+    assert seen[1]["requests"] == 2
+    await anyio.to_thread.run_sync(groups.lifecycle.stop)
+    with pytest.raises(StartFailed):
+        async with groups.running():
+            pytest.fail("began all the same")
     assert (await ask(groups, "/a")).status_code == 503
+
+
+async def test_a_file_that_is_repaired_after_a_block_has_failed(tmp_path: Path) -> None:
+    """Requests are answered as they would have been without the block: what is wrong is tried again."""
+    path = tmp_path / "asyncgroups.toml"
+    groups = ApplicationGroups.from_file(path)
+    with pytest.raises(ConfigurationError):
+        async with groups.running():
+            pytest.fail("began all the same")
+    assert (await ask(groups)).status_code == 500
+    mount = '[[mount]]\npath = "/"\napp = "embed_who:application"\napplication_group = "shop"\n'
+    path.write_text(f'app_dir = "{WHO["app_dir"]}"\n{mount}')
+    assert (await who(groups))["group"] == "shop"
+    await anyio.to_thread.run_sync(groups.lifecycle.stop)
+
+
+SLOWLY = """
+import time
+time.sleep(0.15)
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return []
+"""
+
+
+@pytest.mark.parametrize("bounds", [{"limits": {"backlog": 0}}, {"timeouts": {"queue": 0.1}}], ids=["backlog", "queue"])
+async def test_preloading_is_no_request(bounds: Any, tmp_path: Path) -> None:
+    """Applications of one group load one after the other, whatever the queue's limits say of requests."""
+    mounts = []
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.py").write_text(SLOWLY)
+        mounts.append(Mount(f"/{name}", f"{name}:application", application_group="shop"))
+    groups = ApplicationGroups(mounts=mounts, preload=True, app_dir=tmp_path, **bounds)
+    async with groups.running():
+        assert (await ask(groups, "/three")).status_code == 200
+
+
+STUCK = """
+import time
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        time.sleep(0.01)
+    except BaseException:
+        pass
+"""
+
+
+async def test_what_is_stuck_at_the_start_is_named_alone(tmp_path: Path) -> None:
+    """An application that waits behind one that does not come back is not said to fail."""
+    (tmp_path / "stuck.py").write_text(STUCK)
+    mounts = [
+        Mount("/a", "stuck:application", application_group="shop"),
+        Mount("/b", "embed_who:application", application_group="shop", app_dir=tmp_path),
+    ]
+    timeouts: Any = {"startup": 0.3, "queue": 0.1, "interrupt": 0.3, "graceful": 5}
+    groups = ApplicationGroups(mounts=mounts, preload=True, app_dir=tmp_path, timeouts=timeouts)
+    with pytest.raises(StartFailed) as caught:
+        async with groups.running():
+            pytest.fail("began all the same")
+    assert str(caught.value).splitlines()[1:] == [
+        "stuck:application in application group shop: it did not load within 0.3 s (timeouts.startup)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "loaded"),
+    [
+        ({"application_group": "%{RESOURCE}"}, 0),
+        ({"application_group": "%{RESOURCE}", "server_name": "www.example.com:8080"}, 1),
+        ({"application_group": "%{ENV:NAME}", "env": {"NAME": "shop"}}, 1),
+        ({"application_group": "%{ENV:NAME}", "env": {"NAME": "%{SERVER}"}}, 0),
+        ({"application_group": "%{ENV:EMBED_UNSET}"}, 0),
+    ],
+    ids=str,
+)
+async def test_preloading_without_a_port(options: Any, loaded: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nobody tells the port, what does not depend on it is loaded; a warning says why the rest is not."""
+    groups = shop(preload=True, **options)
+    with caplog.at_level(logging.WARNING, "asyncgroups"):
+        async with groups.running():
+            assert groups.lifecycle.running is not None
+            assert len(groups.lifecycle.running.supervisor._alive) == loaded
+    assert ("app: not preloaded" in caplog.text) == (not loaded)
 
 
 def test_the_first_requests_start_it_once() -> None:
