@@ -313,8 +313,10 @@ class _Worker:
         kind = type(error)
         if isinstance(error, OSError) and exchange.aborted is not None:
             self._journal.record(DEBUG, f"{application}: {exchange.aborted}")
-        elif isinstance(error, RequestInterrupted) or isinstance(error.__cause__, RequestInterrupted):
+        elif isinstance(error, RequestInterrupted):
             pass  # recorded where it was aimed, with the place
+        elif isinstance(error, LoadingFailed) and isinstance(error.__cause__, RequestInterrupted):
+            pass  # likewise, while it was loading
         elif isinstance(error, LoadingFailed):
             cause = error.__cause__ or error
             kind = type(cause)

@@ -309,6 +309,26 @@ def test_an_interrupt_hits_the_exchange_it_names(interpreter: Interpreter, apps:
     let_go.set()
 
 
+def test_what_an_application_makes_of_its_interrupt_is_logged(interpreter: Interpreter, apps: Any) -> None:
+    """An exception of its own, raised from the interrupt, is told with its traceback like any other."""
+    entered = threading.Event()
+
+    def translating(environ: Any, start_response: Any) -> None:
+        try:
+            spin(lambda: entered.set() or False)
+        except BaseException as interrupt:
+            raise LookupError("its own words") from interrupt
+
+    apps.translating = translating
+    worker = interpreter.worker()
+    worker.request(5, "t3_apps:translating")
+    assert entered.wait(PATIENCE)
+    interpreter.interrupt(1, 5)
+    assert interpreter.record("the request is interrupted").exchange == 5
+    assert "LookupError: its own words" in interpreter.record("exception in 't3_apps:translating'").text
+    assert worker.until(messages.DONE)[-2] == (messages.FAILED, b"LookupError")
+
+
 def test_an_interrupted_printer_leaves_no_lock_behind(interpreter: Interpreter, apps: Any) -> None:
     """Applications that are interrupted while they write to the log leave it usable, for the control thread as well."""
 
