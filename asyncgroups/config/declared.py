@@ -50,6 +50,9 @@ class Mount:
     python_path: Sequence[str | os.PathLike[str]] | None = None
     app_dir: str | os.PathLike[str] | None = None
 
+    def __post_init__(self) -> None:
+        _keep(self, "python_path")
+
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
@@ -74,6 +77,9 @@ class VirtualHost:
     process_env: Mapping[str, str] | None = field(default=None, repr=False)
     python_path: Sequence[str | os.PathLike[str]] | None = None
     app_dir: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        _keep(self, "server_alias", "mounts", "python_path")
 
 
 class LimitArguments(TypedDict, total=False):
@@ -161,6 +167,19 @@ def declared(arguments: Mapping[str, Any], *, source: str, single: Mount | None 
     return from_mapping(table, base=Path.cwd(), source=source, problems=problems)
 
 
+def _keep(section: Mount | VirtualHost, *keys: str) -> None:
+    """What can be gone through only once is for every configuration that has the section in it."""
+    for key in keys:
+        value = getattr(section, key)
+        if _is_several(value):
+            object.__setattr__(section, key, tuple(value))
+
+
+def _is_several(value: object) -> bool:
+    """Whether it is a sequence of things, or an iterable that gives some."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
 _KEYS = {"mounts": "mount", "virtual_hosts": "virtual_host"}
 
 
@@ -173,13 +192,13 @@ def _table(given: Mapping[str, Any]) -> dict[str, Any]:
 def _value(key: str, value: Any) -> Any:
     """A value as TOML's parser gives it; what is nothing of the kind stays as it is, and is refused."""
     match key, value:
-        case "mounts" | "virtual_hosts", Iterable() if not isinstance(value, str | Mapping):
+        case "mounts" | "virtual_hosts", _ if _is_several(value):
             return [_section(one, Mount if key == "mounts" else VirtualHost) for one in value]
         case "app_dir", os.PathLike():
             return os.fsdecode(value)
-        case "python_path", Iterable() if not isinstance(value, str | bytes | Mapping):
+        case "python_path", _ if _is_several(value):
             return [os.fsdecode(one) if isinstance(one, os.PathLike) else one for one in value]
-        case "server_alias", Iterable() if not isinstance(value, str | bytes | Mapping):
+        case "server_alias", _ if _is_several(value):
             return list(value)
         case "env" | "process_env" | "limits" | "timeouts", Mapping():
             return dict(value)
