@@ -95,6 +95,14 @@ def must_be(kind: str, *, secret: bool = False) -> WrapValidator:
     return WrapValidator(check)
 
 
+def _check_encodable(text: str) -> None:
+    """Bytes that are no UTF-8 may hide in a text (PEP 383), as they do in what comes from the command line."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise refused(f"must not hold a lone surrogate, U+{ord(text[error.start]):04X}") from None
+
+
 def _has_controls(text: str) -> bool:
     """Whether ``text`` holds a control character, NUL among them."""
     return any(character < " " or character == "\x7f" for character in text)
@@ -105,6 +113,7 @@ def _check_path_text(text: str) -> str:
         raise refused('must not be empty; "." is this folder')
     if "\0" in text:
         raise refused("must not hold a NUL character")
+    _check_encodable(text)
     return text
 
 
@@ -194,6 +203,8 @@ def _check_mount_path(text: str) -> str:
     """The URL path of a mount as it reads (decoded), below the root."""
     if not text.startswith("/"):
         raise refused(f'must begin with "/", unlike {shown(text)}; the root is "/"')
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise refused(f"{shown(text)} holds a lone surrogate")
     if _has_controls(text):
         raise refused(f"{shown(text)} holds a control character")
     if "?" in text or "#" in text:
@@ -211,6 +222,16 @@ type WsgiApplication = Callable[..., Iterable[bytes]]
 
 def _check_application(value: object) -> str | WsgiApplication:
     """An import string, or a callable object."""
+    try:
+        return _judge_application(value)
+    except PydanticCustomError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a proxy (Flask's current_app, Django's lazy objects) looks for its object
+        kind = type(error).__name__
+        raise refused(f"is a {type(value).__name__} that has no application behind it yet ({kind})") from None
+
+
+def _judge_application(value: object) -> str | WsgiApplication:
     if isinstance(value, str):
         return _check_import_string(value)
     if not callable(value):
@@ -237,6 +258,7 @@ def _is_dotted(text: str) -> bool:
 def _check_variable_name(text: str) -> str:
     if not text or "=" in text or "\0" in text:
         raise refused('the name of a variable must not be empty, nor hold "=" or NUL')
+    _check_encodable(text)
     return text
 
 
@@ -247,6 +269,7 @@ def _check_variable_value(value: object) -> object:
         case bool() | int() | float():
             raise refused(f'must be a string, not {shown(value)}; write it in quotes: "{shown(value)}"')
         case str():
+            _check_encodable(value)
             return value
         case _:
             raise refused(f"must be a string, not {shown(value)}")
@@ -339,6 +362,9 @@ Size = Annotated[
 Switch = Annotated[bool, must_be("true or false")]
 Threads = Annotated[int, Field(ge=1), must_be("a whole number of at least 1")]
 VariableName = Annotated[
-    str, AfterValidator(_check_variable_name), WithJsonSchema({"type": "string", "pattern": "^[^=]+$"})
+    str,
+    must_be("a string"),
+    AfterValidator(_check_variable_name),
+    WithJsonSchema({"type": "string", "pattern": "^[^=]+$"}),
 ]
 VariableValue = Annotated[str, BeforeValidator(_check_variable_value)]

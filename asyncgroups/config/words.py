@@ -70,13 +70,15 @@ class Words(ABC):
         """An error of pydantic's in these words; ``values`` has the sentences about single values."""
         value = error["input"]
         match error["type"]:
+            case "invalid_key":
+                return "a key must be a string"
             case "extra_forbidden":
                 return self._unknown(error["loc"])
             case "missing":
                 return "is missing"
             case "model_type" | "dict_type":
                 return self._no_table(error)
-            case "refused" if error["loc"][-1] == "app" and not isinstance(value, str):
+            case "refused" if error["loc"][-1] == "app" and not issubclass(type(value), str):
                 return self._no_application(error)
             case "tuple_type" if error["loc"][-1] in ARRAYS:
                 return self._no_array(error)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flask
 import pytest
 
 from asyncgroups.config import (
@@ -238,6 +239,15 @@ FINE = [Mount("/", "shop:application")]
             },
             "mounts[1].threads: 1 (the default) here, but 2 for mounts[0], in one and the same application group 'x'",
         ),
+        ({"mounts": FINE, "limits": {1: 2}}, "limits[1]: a key must be a string"),
+        ({"mounts": FINE, "env": {1: "x"}}, "env[1]: must be a string, not 1"),
+        # what cannot be encoded
+        ({"mounts": FINE, "env": {"A": "\ud800"}}, "env.A: must not hold a lone surrogate, U+D800"),
+        ({"mounts": FINE, "process_env": {"A": "x\udfff"}}, "process_env.A: must not hold a lone surrogate, U+DFFF"),
+        ({"mounts": FINE, "app_dir": "\ud800"}, "app_dir: must not hold a lone surrogate, U+D800"),
+        ({"mounts": FINE, "python_path": ["\ud800"]}, "python_path[0]: must not hold a lone surrogate, U+D800"),
+        ({"mounts": [Mount("/\ud800", "a:b")]}, "mounts[0].path: '/\\ud800' holds a lone surrogate"),
+        ({"mounts": [Mount("/\udcff", "a:b")]}, "mounts[0].path: '/\\udcff' holds a lone surrogate"),
         ({"mounts": [*FINE, *FINE]}, "mounts[1].path: '/' is the path of mounts[0] already"),
     ],
     ids=lambda value: ascii(value)[:40],
@@ -342,6 +352,40 @@ def test_an_asgi_application_is_no_wsgi_application(app: Any) -> None:
     """It is refused with what to do, before it answers its first request with nonsense."""
     (problem,) = problems(lambda: made(mounts=[Mount("/", app)], **GLOBAL))
     assert problem.startswith("mounts[0].app: is asynchronous, no WSGI application")
+
+
+class Unbound:
+    """As Flask's current_app outside of a request, and Django's lazy objects before the settings."""
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        raise NotImplementedError
+
+    def __getattribute__(self, name: str) -> Any:
+        raise LookupError("not yet")
+
+
+@pytest.mark.parametrize("make", [Unbound, lambda: flask.current_app], ids=["unbound", "flask"])
+def test_a_proxy_without_its_object(make: Any) -> None:
+    """It is refused with a sentence, not with the proxy's own exception."""
+    (problem,) = problems(lambda: made(mounts=[Mount("/", make())], **GLOBAL))
+    assert re.fullmatch(r"mounts\[0\].app: is a \w+ that has no application behind it yet \(\w+\)", problem)
+
+
+def test_bytes_that_are_no_utf_8() -> None:
+    """As the command line and the environment have them, they are let through."""
+    (mounted,) = made(mounts=FINE, env={"A": "\udcff"}, process_env={"B": "\udcff"}).mounts()
+    assert dict(mounted.mount.env) == {"A": "\udcff"}
+    assert mounted.mount.settings.process_env == (("B", "\udcff"),)
+
+
+def test_iterables_that_end() -> None:
+    """A section that was written with generators is the same in each configuration it is part of."""
+    mount = Mount("/", "a:b", python_path=(folder for folder in [Path("/")]))  # type: ignore[arg-type]
+    host = VirtualHost("a", server_alias=(name for name in ["b", "c"]), mounts=(one for one in [mount]))  # type: ignore[arg-type]
+    for _ in range(2):
+        (found,) = made(mounts=FINE, virtual_hosts=[host]).virtual_hosts
+        assert found.server_alias == ("b", "c")
+        assert [(one.application, one.settings.python_path) for one in found.mounts] == [("a:b", ("/",))]
 
 
 def test_the_schema_knows_no_callable_objects() -> None:
