@@ -238,6 +238,37 @@ def test_what_keeps_the_gil_of_the_main_interpreter(tmp_path: Path) -> None:
     )
 
 
+def test_who_waits_for_one_that_is_stuck_is_not_charged(tmp_path: Path) -> None:
+    """An application beside one that does not come back loads, whatever the limits of the queue for requests are."""
+    (tmp_path / "stuck.py").write_text(
+        "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass\n"
+    )
+    text = "[timeouts]\nstartup = 0.5\nqueue = 0.1\ninterrupt = 1.5\n[limits]\nbacklog = 0\n"
+    file = site(tmp_path, [("stuck", "shop"), ("small", "shop")], text)
+    status, stdout, _ = ended(begin("check", str(file), "--load"), 20)
+    assert status == 3
+    rows = [line.split() for line in stdout.splitlines()[2:]]
+    assert [row[:3] for row in rows] == [["stuck:application", "shop", "timeout"], ["small:application", "shop", "yes"]]
+    assert float(rows[1][3]) < 0.5
+
+
+def test_ctrl_c_while_an_interpreter_ends(tmp_path: Path) -> None:
+    """Its atexit functions run to their end, within ``timeouts.interrupt``."""
+    (tmp_path / "ends.py").write_text(
+        "import atexit, time\n\n@atexit.register\ndef leave():\n    print('it ends', flush=True)\n"
+        f"    time.sleep(0.5)\n    print('it has ended', flush=True)\n{CALLABLE}"
+    )
+    file = site(tmp_path, [("ends", "shop")], "")
+    log = tmp_path / "log"
+    process = begin("check", str(file), "--load", stderr=log)
+    until(lambda: "it ends" in log.read_text())
+    process.send_signal(signal.SIGINT)
+    status, _, _ = ended(process, 10)
+    assert status == 130
+    assert "it has ended" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_an_atexit_function_in_the_main_interpreter_that_does_not_return(tmp_path: Path) -> None:
     """The command ends all the same, with the status that it has come to."""
     (tmp_path / "stuck.py").write_text(f"import atexit, time\natexit.register(time.sleep, 60)\n{CALLABLE}")
