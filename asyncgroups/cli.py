@@ -123,7 +123,7 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         _count(len(configuration.virtual_hosts), "virtual host"),
         _count(len(groups), "application group"),
     ]
-    click.echo(f"{configuration.source}: no errors; {', '.join(counts)}")
+    click.echo(f"{_printable(configuration.source)}: no errors; {', '.join(counts)}")
     if load:
         _load(configuration, groups)
 
@@ -158,7 +158,7 @@ def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], a
     else:
         click.echo("\n".join(_lines_of(explanation)))
     if explanation.refusal is not None:
-        click.echo(f"asyncgroups: {explanation.refusal.status}: {explanation.refusal}", err=True)
+        click.echo(f"asyncgroups: {explanation.refusal.status}: {_printable(str(explanation.refusal))}", err=True)
         sys.exit(1)
 
 
@@ -216,7 +216,10 @@ def _lines_of(explanation: Explanation) -> list[str]:
         rows = rows[:1]
     if explanation.application_group == "":
         rows[5] = ("application group", "%{GLOBAL}", why["application_group"])
-    shown = [(name, "-" if value is None else value or '""', reason) for name, value, reason in rows]
+    shown = [
+        (name, "-" if value is None else _printable(value) or '""', reason and _printable(reason))
+        for name, value, reason in rows
+    ]
     width = max(len(value) for _, value, reason in shown if reason)
     return [
         f"{name:17}  {value:{width}}  ({reason})" if reason else f"{name:17}  {value}" for name, value, reason in shown
@@ -271,8 +274,8 @@ def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
     from asyncgroups.host.interpreters import label  # noqa: PLC0415 - as above
 
     widths = [
-        max(len(text) for text in (_COLUMNS[0], *(one for group in groups for one in group.applications))),
-        max(len(text) for text in (_COLUMNS[1], *(label(group.name) for group in groups))),
+        max(len(text) for text in (_COLUMNS[0], *(_printable(one) for group in groups for one in group.applications))),
+        max(len(text) for text in (_COLUMNS[1], *(_printable(label(group.name)) for group in groups))),
         _LOADS_WIDTH,
     ]
 
@@ -286,8 +289,8 @@ def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
 
 def _cells(loaded: Loaded) -> tuple[str, ...]:
     return (
-        loaded.application,
-        loaded.group,
+        _printable(loaded.application),
+        _printable(loaded.group),
         _cut(_printable(loaded.failure)) if loaded.failure is not None else "yes",
         f"{loaded.seconds:.2f}",
         f"{loaded.memory / 1e6:.1f}" if loaded.memory is not None else "-",
@@ -296,7 +299,7 @@ def _cells(loaded: Loaded) -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    """``text`` from an application: nothing in it may look like a row of the table, or be obeyed by a terminal."""
+    """``text`` that is not ours: nothing in it may look like a line of ours, or be obeyed by a terminal."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 

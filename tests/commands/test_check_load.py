@@ -69,6 +69,7 @@ MOUNTS = [
     ("small", "%{SERVER}"),
     ("settings", "settings"),
     ("refusing_swallowed", "refusing"),
+    ("small", "turned\u202e"),
 ]
 
 EXPECTED = [
@@ -90,6 +91,7 @@ EXPECTED = [
     ("small", "www.example.com:81", "yes", "-"),
     ("settings", "settings", "yes", "-"),
     ("refusing_swallowed", "refusing", "yes", "readline"),
+    ("small", "turned\\u202e", "yes", "-"),
     ("main", "%{GLOBAL}", "yes", "-"),
 ]
 
@@ -105,7 +107,7 @@ def site(folder: Path, mounts: list[tuple[str, str]], text: str = CONFIGURATION)
         if name == "settings":
             text += 'process_env = { WHERE = "here" }\n'
     file = folder / "asyncgroups.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return file
 
 
@@ -135,10 +137,12 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Output:
 def test_the_table(output: Output) -> None:
     """One row for each application in each group, GLOBAL's last, with what became of it; status 3 if one failed."""
     rows = output.rows()
-    told = [(row["application"], row["application group"], row["loads"], row["refused modules"]) for row in rows]
+    told = [
+        (row["application"], row["application group"].strip("'"), row["loads"], row["refused modules"]) for row in rows
+    ]
     assert told == [(f"{name}:application", *rest) for name, *rest in EXPECTED]
     assert output.status == 3
-    assert output.lines[0].endswith("no errors; 20 mounts, 0 virtual hosts, 17 application groups")
+    assert output.lines[0].endswith("no errors; 21 mounts, 0 virtual hosts, 18 application groups")
 
 
 def test_the_table_is_aligned_and_not_too_wide(output: Output) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -304,6 +305,32 @@ def test_what_a_reader_sees(run: Run, file: Path) -> None:
     result = run("explain", str(file), "/global")
     assert '\nPATH_INFO          ""\n' in result.stdout
     assert "\napplication group  %{GLOBAL}  (" in result.stdout
+
+
+FORGED = "\napplication group  admin\x1b[2J\u202e"
+ESCAPED = "\\napplication group  admin\\x1b[2J\\u202e"
+
+
+@pytest.mark.parametrize("url", ["/shop\u202e/", "/nowhere/"])
+def test_nothing_makes_lines_of_its_own(run: Run, tmp_path: Path, url: str) -> None:
+    """What a URL, a file's name or a setting says is escaped: it forges no line, and no terminal obeys it."""
+    file = tmp_path / f"{FORGED}.toml"
+    text = 'application_group = "a\u202eb"\n[[mount]]\npath = "/shop\u202e"\napp = "a:b"\n'
+    file.write_text(text, encoding="utf-8")
+    result = run("explain", str(file), quote(url + FORGED))
+    lines = (result.stdout + result.stderr).splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    if url == "/nowhere/":
+        assert len(lines) == 2
+        assert lines[1].endswith("in server config, whose mounts are /shop\\u202e")
+    else:
+        assert len(lines) == 7
+        assert lines[1].startswith("mount              /shop\\u202e  (path = ")
+        assert lines[1].endswith(f"{ESCAPED}.toml:3))")
+        assert lines[3] == f"PATH_INFO          /{ESCAPED}"
+        assert lines[5].startswith("application group  a\\u202eb     (application_group = ")
+    (line,) = run("check", str(file)).stdout.splitlines()
+    assert line == f"{tmp_path}/{ESCAPED}.toml: no errors; 1 mount, 0 virtual hosts, 1 application group"
 
 
 def test_nothing_is_mounted_there(run: Run, file: Path) -> None:
