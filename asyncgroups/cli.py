@@ -266,7 +266,7 @@ _INTERRUPTED = 130
 """128 and the number of SIGINT, as shells say it."""
 
 _COLUMNS = ("application", "application group", "loads", "seconds", "megabytes", "refused modules")
-_LOADS_WIDTH = 20
+_LOADS_WIDTH = 24
 
 
 def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
@@ -291,7 +291,7 @@ def _cells(loaded: Loaded) -> tuple[str, ...]:
     return (
         _printable(loaded.application),
         _printable(loaded.group),
-        _cut(_printable(loaded.failure)) if loaded.failure is not None else "yes",
+        _cut(f"no: {_printable(loaded.failure)}") if loaded.failure is not None else "yes",
         f"{loaded.seconds:.2f}",
         f"{loaded.memory / 1e6:.1f}" if loaded.memory is not None else "-",
         ", ".join(map(_printable, loaded.refused)) or "-",

@@ -31,6 +31,7 @@ atexit.register(print, "the end of", __name__)
     "raises": "print('before')\nraise RuntimeError('a reason')",
     "uncallable": "application = 'text'\nraise AttributeError",
     "forges": "class E(Exception):\n    pass\nE.__name__ = 'yes\\nsmall  small  small  yes'\nraise E",
+    "claims": "class yes(Exception):\n    pass\nraise yes",
     "sleeps": "import time\ntime.sleep(60)",
     "main": "from concurrent import interpreters\nassert interpreters.get_current() == interpreters.get_main()\n"
     "print('from the main interpreter')",
@@ -62,6 +63,7 @@ MOUNTS = [
     ("same", "printing"),
     ("raises", "raising"),
     ("forges", "forging"),
+    ("claims", "forging"),
     ("sleeps", "sleeping"),
     ("small", "sleeping"),
     ("small", "%{ENV:NOT_SET}"),
@@ -82,9 +84,10 @@ EXPECTED = [
     ("framework", "third", "yes", "-"),
     ("prints", "printing", "yes", "-"),
     ("same", "printing", "yes", "-"),
-    ("raises", "raising", "RuntimeError", "-"),
-    ("forges", "forging", "yes\\nsmall  small  …", "-"),
-    ("sleeps", "sleeping", "timeout", "-"),
+    ("raises", "raising", "no: RuntimeError", "-"),
+    ("forges", "forging", "no: yes\\nsmall  small  …", "-"),
+    ("claims", "forging", "no: yes", "-"),
+    ("sleeps", "sleeping", "no: timeout", "-"),
     ("small", "sleeping", "yes", "-"),
     ("small", "%{ENV:NOT_SET}", "yes", "-"),
     ("small", "from the environment", "yes", "-"),
@@ -142,7 +145,7 @@ def test_the_table(output: Output) -> None:
     ]
     assert told == [(f"{name}:application", *rest) for name, *rest in EXPECTED]
     assert output.status == 3
-    assert output.lines[0].endswith("no errors; 21 mounts, 0 virtual hosts, 18 application groups")
+    assert output.lines[0].endswith("no errors; 22 mounts, 0 virtual hosts, 18 application groups")
 
 
 def test_the_table_is_aligned_and_not_too_wide(output: Output) -> None:
