@@ -117,7 +117,9 @@ def explain(
         choice = head.choose(selection)
     except NotMounted:
         there = _mounts_of(virtual_host)
-        refusal = NotMounted(f"nothing is mounted at {_text(head.route)!r} in {virtual_host.place}{there}")
+        # Encoded, as it came: an encoded slash separates nothing.
+        path = target.raw_path.decode("ascii")
+        refusal = NotMounted(f"nothing is mounted at {path!r} in {virtual_host.place}{there}")
         return Explanation(virtual_host=virtual_host.server_name, decided_by=decided_by, refusal=refusal)
     except GroupNameUnresolved as error:
         mount, path_info = selection.mounted(virtual_host, head.route)

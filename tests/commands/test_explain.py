@@ -344,6 +344,13 @@ def test_nothing_is_mounted_there(run: Run, file: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_an_encoded_slash_is_shown_as_one(run: Run, file: Path) -> None:
+    """The path of a refusal is the one that was asked for: decoded, it would be one that is mounted."""
+    result = run("explain", str(file), "/shop%2Fbasket")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("asyncgroups: 404: nothing is mounted at '/shop%2Fbasket' in server config,")
+
+
 def test_a_port_that_nobody_knows_yet(run: Run, file: Path) -> None:
     """A path alone has the first port of ``bind``; where the kernel chooses that one, the name says so."""
     named = json.loads(run("explain", str(file), "/shop", "--json", "-b", "unix:x.sock", "-b", "[::1]:81").stdout)
