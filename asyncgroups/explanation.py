@@ -6,6 +6,7 @@ May import ``frontend.request``, ``config``, ``selection``, ``worker.environ`` a
 """
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -155,6 +156,7 @@ class _Source:
     def __init__(self, configuration: Configuration) -> None:
         self._name = configuration.source
         self._lines = configuration.lines()
+        self._server_name = tomllib.loads(configuration.text or "").get("server_name")  # as the file has it
 
     def of_virtual_host(self, virtual_host: VirtualHost, target: Target) -> str:
         if target.host is None:
@@ -165,6 +167,8 @@ class _Source:
             return f"no virtual host is called {asked} on port {target.port}: the server config"
         key = "server_name" if name == virtual_host.server_name else "server_alias"
         if virtual_host.place == "server config":
+            if name == self._server_name:
+                return self._written(key, name, key)
             return f"{key} = {_quoted(name)} in the server config"  # or in a command-line option: no line then
         return self._written(key, name, f"{virtual_host.place}.{key}")
 

@@ -230,6 +230,18 @@ def test_each_decision_has_its_setting(
     assert json.loads(run("explain", str(file), url, "--json").stdout)["decided_by"][key] == sentence
 
 
+def test_the_server_config_by_its_name(run: Run, tmp_path: Path) -> None:
+    """Its server_name has a line like any other setting, unless the command line has said another."""
+    file = tmp_path / "asyncgroups.toml"
+    virtual_host = '[[virtual_host]]\nserver_name = "blog.example.com"\n'
+    file.write_text(f'\nserver_name = "a.example"\n[[mount]]\npath = "/"\napp = "a:b"\n{virtual_host}')
+    arguments = ("explain", str(file), "--json")
+    decided_by = json.loads(run(*arguments, "http://A.example./").stdout)["decided_by"]
+    assert decided_by["virtual_host"] == f'server_name = "a.example" in the server config ({file}:2)'
+    decided_by = json.loads(run(*arguments, "http://b.example/", "--server-name", "b.example").stdout)["decided_by"]
+    assert decided_by["virtual_host"] == 'server_name = "b.example" in the server config'
+
+
 @pytest.mark.parametrize(
     ("url", "variable"),
     [
