@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote
 
+import idna
 from asgiref.typing import HTTPScope
 
 from asyncgroups.config import Configuration
@@ -89,8 +90,9 @@ def parse_url(url: str, *, port: int | None) -> Target:
         raise ValueError(f"{url!r} is no URL: {found['authority']!r} is no host name with or without a port")
     scheme = found["scheme"].lower()
     try:
-        # Clients send names of other than ASCII characters as A-labels (RFC 5890).
-        host = authority["host"].encode("ascii" if authority["host"].isascii() else "idna")
+        # Clients send names of other than ASCII characters as A-labels, of IDNA 2008 after the mapping that browsers
+        # do (RFC 5890, UTS 46). Python's own codec is of IDNA 2003.
+        host = authority["host"].encode() if authority["host"].isascii() else idna.encode(authority["host"], uts46=True)
     except UnicodeError:
         raise ValueError(f"{url!r} is no URL: {authority['host']!r} is no host name") from None
     path = _encode(found["path"]) or b"/"

@@ -381,6 +381,20 @@ def test_the_port_of_a_scheme(run: Run, file: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("faß.example", b"xn--fa-hia.example"),  # IDNA 2003 made "fass" of it
+        ("BÜCHER.Example", b"xn--bcher-kva.example"),
+        ("bücher.example.", b"xn--bcher-kva.example."),
+        ("Straße。例え。テスト", b"xn--strae-oqa.xn--r8jz45g.xn--zckzah"),
+    ],
+)
+def test_names_of_other_than_ascii_characters(name: str, label: bytes) -> None:
+    """They are asked for as browsers send them."""
+    assert parse_url(f"http://{name}/", port=None).host == label
+
+
+@pytest.mark.parametrize(
     ("url", "sentence"),
     [
         ("www.example.com/x", 'it begins with http://, with https://, or is a path that begins with "/"'),
