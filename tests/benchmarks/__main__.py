@@ -93,7 +93,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.peers = os.path.abspath(options.peers)  # not resolved: a link into an environment is that environment
     least = 1 if options.quick else 3
-    options.rounds = options.rounds or (2 if options.quick else 3)
+    if options.rounds is None:
+        options.rounds = 2 if options.quick else 3
     if options.rounds < least:
         parser.error(f"--rounds: at least {least}")
     return options

@@ -233,6 +233,8 @@ def test_spent() -> None:
         (["--row", "1"], 2, load.NO_WRK),
         (["--row", "12"], 2, "invalid choice"),
         (["--rounds", "2"], 2, "--rounds: at least 3"),
+        (["--rounds", "0", "--row", "9"], 2, "--rounds: at least 3"),
+        (["--rounds", "0", "--row", "9", "--quick"], 2, "--rounds: at least 1"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(options: list[str], status: int, said: str) -> None:
