@@ -104,7 +104,7 @@ def serve(target: str | None, mount: str | None, **options: Any) -> None:
 @click.option("--load", is_flag=True, help="Load each application in its group, and print a table of what came of it.")
 @_options(*_OPTIONS)
 def check(target: str | None, mount: str | None, *, load: bool, **options: Any) -> None:
-    """Check TARGET, as for serve, and report every error with its place.
+    """Check TARGET, as for serve, and report every error with its place. The files of TLS are loaded, too.
 
     With --load each application is loaded in its group, in an interpreter that is thrown away again. The table on
     stdout says whether it loads, in how many seconds, by how many megabytes the process grew, and which extension
@@ -116,7 +116,14 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
     """
     configuration = _configuration_or_exit(target, mount=mount, options=options)
     from asyncgroups.loading import groups_of  # noqa: PLC0415 - as above
+    from asyncgroups.tls import check_files  # noqa: PLC0415
 
+    try:
+        if configuration.tls is not None:
+            check_files(configuration.tls)
+    except OSError as error:
+        click.echo(f"asyncgroups: {configuration.source}: {error}", err=True)
+        sys.exit(2)
     groups = groups_of(configuration, process_env=os.environ)
     counts = [
         _count(sum(not mounted.inherited for mounted in configuration.mounts()), "mount"),

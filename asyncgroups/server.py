@@ -1,6 +1,6 @@
-"""``serve``: sets hypercorn up in this process, owns signals, the deadline and the exit. Imports ``asgi``, ``config``.
+"""``serve``: sets hypercorn up in this process, owns signals, the deadline and the exit.
 
-Guarantees:
+Imports ``asgi``, ``config``, ``tls``. Guarantees:
 
 - SIGTERM and SIGINT: no new connections; requests that run may end within ``timeouts.graceful``; then they are
   interrupted, interpreters are closed, atexit functions run, and the process ends with status 0,
@@ -29,12 +29,13 @@ from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError
 
 from asyncgroups.asgi import ApplicationGroups
-from asyncgroups.config import Configuration, Tls
+from asyncgroups.config import Configuration
 from asyncgroups.errors import GroupNameUnresolved, StartFailed
 from asyncgroups.frontend import logs
 from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.host.ending import end, watch_signals
 from asyncgroups.host.interpreters import label
+from asyncgroups.tls import check_files
 
 __all__ = ["serve"]
 
@@ -152,7 +153,7 @@ def _hypercorn_config(configuration: Configuration, unix_paths: list[str]) -> _B
         config.ca_certs = configuration.tls.ca_certs
         if config.ca_certs is not None:
             config.verify_mode = ssl.CERT_REQUIRED
-        _check_tls(configuration.tls)
+        check_files(configuration.tls)
     for bind in config.bind:
         if bind.startswith("unix:"):
             _check_unix_socket(bind.removeprefix("unix:"))
@@ -168,30 +169,6 @@ def _hypercorn_config(configuration: Configuration, unix_paths: list[str]) -> _B
     secure = configuration.tls is not None
     config.bound = Sockets(sockets if secure else [], [] if secure else sockets, [])
     return config
-
-
-def _check_tls(tls: Tls) -> None:
-    """What is wrong with a file is to be known, with its name, before anything is served. Raises OSError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for name, path in (("certfile", tls.certfile), ("keyfile", tls.keyfile), ("ca_certs", tls.ca_certs)):
-        if path is not None:
-            try:
-                with open(path, "rb"):
-                    pass
-            except OSError as error:
-                raise OSError(f"{name}: {path}: {error.strerror}") from error
-    try:
-        context.load_cert_chain(tls.certfile, tls.keyfile, tls.keyfile_password or "")
-    except OSError as error:
-        raise OSError(
-            f"certfile {tls.certfile} and keyfile {tls.keyfile} cannot be used together: they are no PEM files, do not "
-            f"belong to each other, or keyfile_password is wrong or missing ({error})"
-        ) from error
-    if tls.ca_certs is not None:
-        try:
-            context.load_verify_locations(tls.ca_certs)
-        except OSError as error:
-            raise OSError(f"ca_certs: {tls.ca_certs} holds no PEM certificates ({error})") from error
 
 
 def _check_unix_socket(path: str) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.commands.conftest import EXAMPLES, Run, begin, ended
 from tests.serving import ROOT
@@ -83,6 +84,39 @@ def test_an_application_with_options_instead_of_a_file(run: Run) -> None:
     result = run("check", "whereami:application", "--app-dir", str(ROOT / "examples" / "two-groups"), "--threads", "2")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == "command line: no errors; 1 mount, 0 virtual hosts, 1 application group\n"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate and its key, a stranger's key, and what is none of them."""
+    folder = tmp_path_factory.mktemp("pki")
+    pair, stranger = (trustme.CA().issue_cert("127.0.0.1") for _ in range(2))
+    pair.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
+    pair.private_key_pem.write_to_path(folder / "key.pem")
+    stranger.private_key_pem.write_to_path(folder / "stranger.pem")
+    (folder / "junk.pem").write_text("junk")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "ca_certs", "sentence"),
+    [
+        ("key.pem", "certificate.pem", None),
+        ("stranger.pem", "certificate.pem", "certfile {pki}/certificate.pem and keyfile {pki}/stranger.pem cannot be"),
+        ("junk.pem", "certificate.pem", "certfile {pki}/certificate.pem and keyfile {pki}/junk.pem cannot be used"),
+        ("key.pem", "junk.pem", "ca_certs: {pki}/junk.pem holds no PEM certificates"),
+    ],
+)
+def test_the_files_of_tls(run: Run, pki: Path, key: str, ca_certs: str, sentence: str | None) -> None:
+    """They are loaded as ``serve`` loads them: status 2 and its sentence where it would not start."""
+    options = ["--certfile", pki / "certificate.pem", "--keyfile", pki / key, "--ca-certs", pki / ca_certs]
+    result = run("check", "site:application", *map(str, options))
+    if sentence is None:
+        assert (result.exit_code, result.stderr) == (0, "")
+    else:
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"asyncgroups: command line: {sentence.format(pki=pki)}")
+        assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "explain"])
