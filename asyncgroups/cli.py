@@ -1,5 +1,6 @@
 """The commands; the only module that reads argv or prints. Imports what a command needs when it runs."""
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from asyncgroups.errors import ConfigurationError
 if TYPE_CHECKING:
     from asyncgroups.config import Configuration
     from asyncgroups.explanation import Explanation
+    from asyncgroups.host.witness import Diary
     from asyncgroups.loading import Group, Loaded
 
 __all__ = ["main"]
@@ -109,7 +111,8 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
     With --load each application is loaded in its group, in an interpreter that is thrown away again. The table on
     stdout says whether it loads, in how many seconds, by how many megabytes the process grew, and which extension
     modules refused to be loaded in an interpreter of its own, also where the application does without them. What
-    applications print, and why one does not load, goes to stderr.
+    applications print, and why one does not load, goes to stderr. An application that ends the process is named there,
+    and what comes after it is not loaded.
 
     Exit status: 0 if all is right, 2 for a wrong command line or configuration, 3 if an application does not load, 130
     after Ctrl-C.
@@ -237,6 +240,26 @@ def _lines_of(explanation: Explanation) -> list[str]:
 
 
 def _load(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
+    """In a process of its own: an application can end that, in a crash or by ``os._exit``, with any status."""
+    from asyncgroups.host.witness import run_in_child  # noqa: PLC0415 - as above
+    from asyncgroups.loading import DOES_NOT_LOAD, HAS_SAID_WHY  # noqa: PLC0415
+
+    sys.stdout.flush()
+    ended = run_in_child(lambda diary: _load_here(configuration, groups, diary))
+    if ended.is_orderly:
+        sys.exit(ended.status)
+    if ended.interrupted:
+        sys.exit(_INTERRUPTED)
+    if ended.status != HAS_SAID_WHY:
+        how = f"exit status {ended.status}" if ended.status >= 0 else f"signal {-ended.status}"
+        with contextlib.suppress(ValueError):
+            how = signal.Signals(-ended.status).name
+        when = _printable(ended.words) or "nothing was loading yet"
+        click.echo(f"asyncgroups: the process has ended ({how}) while {when}", err=True)
+    sys.exit(DOES_NOT_LOAD)
+
+
+def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Diary) -> NoReturn:
     """The process ends with it: what an application has left behind may never come back."""
     import anyio  # noqa: PLC0415 - as above
 
@@ -259,12 +282,14 @@ def _load(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
         watch_signals([signal.SIGINT], seconds=seconds + 1, status=_INTERRUPTED)
         row = _row_of(groups)
         table.write(f"{row(_COLUMNS)}\n")
-        anyio.run(lambda: load_groups(configuration, groups, environ=os.environb, tell=tell))
+        anyio.run(lambda: load_groups(configuration, groups, environ=os.environb, tell=tell, doing=diary.write))
     except KeyboardInterrupt:
         status = _INTERRUPTED
     except BrokenPipeError:
         status = 1  # whoever reads the table has seen enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on the end is bounded
+    diary.write("atexit functions in %{GLOBAL} were running")
+    diary.close(status)
     with deadline(seconds, status=status, words="asyncgroups: an atexit function in %{GLOBAL} does not return"):
         end(status)
 

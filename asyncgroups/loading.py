@@ -7,8 +7,8 @@ May import ``frontend``, ``host``, ``config``, ``selection``. Guarantees:
 - One group after another: its interpreter is closed, within bounds, before the next group's is made, however many
   ``limits.groups`` allows. GLOBAL, which nothing can throw away, comes last.
 - Each load is bounded by ``timeouts.startup``, and begins when one that is stuck has been given up. An application in
-  GLOBAL that keeps the main interpreter's GIL for longer takes the process with it: exit status 3, with a sentence on
-  stderr.
+  GLOBAL that keeps the main interpreter's GIL for longer takes the process with it: exit status ``HAS_SAID_WHY``, with
+  a sentence on stderr.
 - A cancellation closes the interpreter at hand as well, and waits for that.
 """
 
@@ -32,12 +32,15 @@ from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost
 from asyncgroups.selection.mounts import GroupSettings, Mount
 
-__all__ = ["DOES_NOT_LOAD", "Group", "Loaded", "groups_of", "load_groups", "seconds_to_end"]
+__all__ = ["DOES_NOT_LOAD", "HAS_SAID_WHY", "Group", "Loaded", "groups_of", "load_groups", "seconds_to_end"]
 
 _log = logging.getLogger("asyncgroups")
 
 DOES_NOT_LOAD = 3
 """The exit status when an application does not load."""
+
+HAS_SAID_WHY = 93
+"""The exit status of a process that an application keeps from going on; none that applications are likely to use."""
 
 _NOTHING = "builtins:object"
 """Loaded first of all: what only the first interpreter of a process costs is charged to nobody."""
@@ -118,21 +121,25 @@ async def load_groups(
     *,
     environ: Mapping[bytes, bytes],
     tell: Callable[[Loaded], None],
+    doing: Callable[[str], None],
 ) -> None:
     """Load them; ``tell`` gets one application after the other. environ: the process's environment.
 
+    doing: gets what is about to be done, in words, before it is: an application can end the process.
     Why an application does not load is logged.
     """
     if groups:
         first = next(iter(groups[0].applications.values()))
         warming_up = Group(name=_NOTHING, process_group="", applications={_NOTHING: first})
-        await _load_group(configuration, warming_up, environ=environ)
+        await _load_group(configuration, warming_up, environ=environ, doing=doing)
     for group in groups:
-        for loaded in await _load_group(configuration, group, environ=environ):
+        for loaded in await _load_group(configuration, group, environ=environ, doing=doing):
             tell(loaded)
 
 
-async def _load_group(configuration: Configuration, group: Group, *, environ: Mapping[bytes, bytes]) -> list[Loaded]:
+async def _load_group(
+    configuration: Configuration, group: Group, *, environ: Mapping[bytes, bytes], doing: Callable[[str], None]
+) -> list[Loaded]:
     begun: list[str] = []
     refused: dict[str, dict[str, None]] = {application: {} for application in group.applications}
 
@@ -157,6 +164,7 @@ async def _load_group(configuration: Configuration, group: Group, *, environ: Ma
                 # Until its worker comes back, or its interpreter is given up: nobody else is charged with that.
                 await _load(supervisor, group, _NOTHING, settings)
             begun.append(application)
+            doing(f"{application!r} was loading in application group {label(group.name)}")
             with _bounded(application, group, configuration):
                 _trim()
                 memory, start = _memory(), time.perf_counter()
@@ -164,6 +172,7 @@ async def _load_group(configuration: Configuration, group: Group, *, environ: Ma
                 seconds, growth = time.perf_counter() - start, _growth(memory)
             results.append((application, unloaded, seconds, growth))
     finally:
+        doing(f"application group {label(group.name)} was ending")
         await stop_apart(supervisor.stop)
     # Only now everything that the interpreter had to say has been heard.
     return [
@@ -197,7 +206,7 @@ def _bounded(application: str, group: Group, configuration: Configuration) -> co
         return contextlib.nullcontext()
     return deadline(
         seconds + seconds_to_end(configuration),
-        status=DOES_NOT_LOAD,
+        status=HAS_SAID_WHY,
         words=f"asyncgroups: {application!r} does not load within {seconds:g} s (timeouts.startup) and keeps the main "
         "interpreter's GIL: this is the end of the process",
     )

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from tests.commands.conftest import EXAMPLES, begin, ended
-from tests.serving import ROOT, until
+from tests.serving import APPS, ROOT, until
 
 CALLABLE = "\n\ndef application(environ, start_response):\n    return []\n"
 
@@ -283,6 +284,84 @@ def test_an_atexit_function_in_the_main_interpreter_that_does_not_return(tmp_pat
     status, stdout, stderr = ended(begin("check", str(file), "--load"), 10)
     assert (status, stdout.split()[-4]) == (0, "yes")
     assert stderr == "asyncgroups: an atexit function in %{GLOBAL} does not return\n"
+
+
+ENDS = {
+    "os._exit(0)": ("ends", "import os\nos._exit(0)", "exit status 0"),
+    "os._exit(3)": ("ends", "import os\nos._exit(3)", "exit status 3"),
+    "os._exit(0) in the main interpreter": ("%{GLOBAL}", "import os\nos._exit(0)", "exit status 0"),
+    "a crash": ("ends", "import ctypes\nctypes.string_at(0)", "SIGSEGV"),
+    "SIGTERM": ("ends", "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)", "SIGTERM"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_an_application_that_ends_the_process(how: str, tmp_path: Path) -> None:
+    """Status 3, and a sentence that names it and the way it went; the rows before it stand."""
+    group, source, way = ENDS[how]
+    (tmp_path / "ends.py").write_text(source)
+    file = site(tmp_path, [("small", "first"), ("ends", group)], "")
+    status, stdout, stderr = ended(begin("check", str(file), "--load"))
+    assert (status, [line.split()[:3] for line in stdout.splitlines()[2:]]) == (
+        3,
+        [["small:application", "first", "yes"]],
+    )
+    said = (
+        f"asyncgroups: the process has ended ({way}) while 'ends:application' was loading in application group {group}"
+    )
+    assert stderr == f"{said}\n"
+
+
+def test_an_atexit_function_in_the_main_interpreter_that_ends_the_process(tmp_path: Path) -> None:
+    """Another status than the one that loading has come to is no success."""
+    (tmp_path / "ends.py").write_text(f"import atexit, os\natexit.register(os._exit, 7)\n{CALLABLE}")
+    status, stdout, stderr = ended(begin("check", str(site(tmp_path, [("ends", "%{GLOBAL}")], "")), "--load"))
+    assert (status, stdout.split()[-4]) == (3, "yes")
+    assert (
+        stderr
+        == "asyncgroups: the process has ended (exit status 7) while atexit functions in %{GLOBAL} were running\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_orphan_is_left(number: int, tmp_path: Path) -> None:
+    """The process that loads ends with the one that waits for it."""
+    (tmp_path / "stuck.py").write_text("import os, time\nprint('it begins', os.getpid(), flush=True)\ntime.sleep(60)")
+    log = tmp_path / "log"
+    process = begin("check", str(site(tmp_path, [("stuck", "stuck")], "")), "--load", stderr=log)
+    until(lambda: re.search(r"it begins \d+\n", log.read_text()))
+    loading = int(log.read_text().split("it begins ")[1].split()[0])
+    assert loading != process.pid
+    process.send_signal(number)
+    status, _, _ = ended(process, 10)  # stdout has ended as well
+    assert status == -number
+    until(lambda: not psutil.pid_exists(loading) or psutil.Process(loading).status() == psutil.STATUS_ZOMBIE, 5)
+
+
+def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
+    """It comes to both processes, and still counts as one: the interpreter has its orderly end."""
+    (tmp_path / "stuck.py").write_text(STUCK["in a loop"][1])
+    file, log = site(tmp_path, [("stuck", "stuck")], "[timeouts]\ninterrupt = 5\n"), tmp_path / "log"
+    source = "import os, pty, sys\nsys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)])}
+    arguments = ["-m", "asyncgroups", "check", str(file), "--load"]
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-c", source, sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=written,
+            stderr=written,
+            env=environ,
+            cwd=ROOT,
+        )
+    assert process.stdin is not None
+    until(lambda: "it begins" in log.read_text())
+    process.stdin.write(b"\x03")
+    process.stdin.flush()
+    assert process.wait(10) == 130
+    process.stdin.close()
+    assert "[stuck] it ends" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_whoever_reads_the_table_may_leave(tmp_path: Path) -> None:
