@@ -133,7 +133,7 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         _count(len(configuration.virtual_hosts), "virtual host"),
         _count(len(groups), "application group"),
     ]
-    click.echo(f"{_printable(configuration.source)}: no errors; {', '.join(counts)}")
+    _print(f"{_printable(configuration.source)}: no errors; {', '.join(counts)}")
     if load:
         _load(configuration, groups)
 
@@ -164,9 +164,9 @@ def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], a
         raise click.UsageError(str(error)) from None
     explanation = explain_url(configuration, where, env=variables, process_env=os.environ)
     if as_json:
-        click.echo(json.dumps({key: _plain(getattr(explanation, key)) for key in _EXPLAINED}, indent=2))
+        _print(json.dumps({key: _plain(getattr(explanation, key)) for key in _EXPLAINED}, indent=2))
     else:
-        click.echo("\n".join(_lines_of(explanation)))
+        _print("\n".join(_lines_of(explanation)))
     if explanation.refusal is not None:
         click.echo(f"asyncgroups: {explanation.refusal.status}: {_printable(str(explanation.refusal))}", err=True)
         sys.exit(1)
@@ -180,7 +180,26 @@ def schema() -> None:
     """
     from asyncgroups.config import schema as schema_of_file  # noqa: PLC0415 - as above
 
-    click.echo(json.dumps(schema_of_file(), indent=2))
+    _print(json.dumps(schema_of_file(), indent=2))
+
+
+def _print(text: str) -> None:
+    """``text`` and a line's end to stdout; where that is full the process ends with status 1."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough, and click says nothing
+    except OSError as error:
+        click.echo(f"asyncgroups: {_StdoutFails(error)}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what has not been written is tried again at Python's end
+        sys.exit(1)
+
+
+class _StdoutFails(Exception):
+    """Raised where the table of ``check --load`` cannot be written; its cause is the OSError."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write to stdout: {error.strerror}")
 
 
 # explain --------------------------------------------------------------------------------------------------------------
@@ -244,7 +263,6 @@ def _load(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
     from asyncgroups.host.witness import run_in_child  # noqa: PLC0415 - as above
     from asyncgroups.loading import DOES_NOT_LOAD, HAS_SAID_WHY  # noqa: PLC0415
 
-    sys.stdout.flush()
     ended = run_in_child(lambda diary: _load_here(configuration, groups, diary))
     if ended.is_orderly:
         sys.exit(ended.status)
@@ -271,22 +289,30 @@ def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Dia
     table = _own_stdout()
     status, seconds = 0, seconds_to_end(configuration)
 
+    def write(cells: Sequence[str]) -> None:
+        try:
+            table.write(f"{row(cells)}\n")
+        except OSError as error:
+            raise _StdoutFails(error) from error
+
     def tell(loaded: Loaded) -> None:
         nonlocal status
         if loaded.failure is not None:
             status = DOES_NOT_LOAD
-        table.write(f"{row(_cells(loaded))}\n")
+        write(_cells(loaded))
 
     try:
         # An application that keeps the main interpreter's GIL keeps Python's own signal handler from running.
         watch_signals([signal.SIGINT], seconds=seconds + 1, status=_INTERRUPTED)
         row = _row_of(groups)
-        table.write(f"{row(_COLUMNS)}\n")
+        write(_COLUMNS)
         anyio.run(lambda: load_groups(configuration, groups, environ=os.environb, tell=tell, doing=diary.write))
     except KeyboardInterrupt:
         status = _INTERRUPTED
-    except BrokenPipeError:
-        status = 1  # whoever reads the table has seen enough
+    except _StdoutFails as failure:
+        status = 1
+        if not isinstance(failure.__cause__, BrokenPipeError):  # else whoever reads the table has seen enough
+            click.echo(f"asyncgroups: {failure}", err=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on the end is bounded
     diary.write("atexit functions in %{GLOBAL} were running")
     diary.close(status)

@@ -32,17 +32,20 @@ def run() -> Run:
     return invoke
 
 
-def begin(*arguments: str, cwd: Path = ROOT, stderr: Path | None = None, **environ: str) -> subprocess.Popen[str]:
-    """Starts a command as a process of its own; its stderr may go into a file."""
+def begin(
+    *arguments: str, cwd: Path = ROOT, stdout: Path | None = None, stderr: Path | None = None, **environ: str
+) -> subprocess.Popen[str]:
+    """Starts a command as a process of its own; its stdout and stderr may go into files."""
     names = ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS)]), **environ}
-    with stderr.open("w") if stderr is not None else contextlib.nullcontext(subprocess.PIPE) as log:
+    with contextlib.ExitStack() as files:
+        out, err = (files.enter_context(file.open("w")) if file else subprocess.PIPE for file in (stdout, stderr))
         return subprocess.Popen(
             [sys.executable, "-m", "asyncgroups", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
+            stdout=out,
+            stderr=err,
             text=True,
             encoding="utf-8",
             env=environment,

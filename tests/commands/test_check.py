@@ -1,5 +1,6 @@
 """``check``: every error of a configuration with its place, or one line that says that there is none."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,27 @@ def test_the_files_of_tls(run: Run, pki: Path, key: str, ca_certs: str, sentence
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(f"asyncgroups: command line: {sentence.format(pki=pki)}")
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["explain", "/red"], ["check"], ["check", "--load"]], ids=" ".join)
+def test_a_stdout_that_is_full(arguments: list[str]) -> None:
+    """One sentence and status 1."""
+    command, *rest = arguments
+    file = [] if command == "schema" else ["asyncgroups.toml"]
+    process = begin(command, *file, *rest, cwd=ROOT / "examples" / "two-groups", stdout=Path("/dev/full"))
+    assert ended(process) == (1, None, "asyncgroups: cannot write to stdout: No space left on device\n")
+
+
+def test_a_stdout_that_becomes_full_below_the_table(tmp_path: Path) -> None:
+    """The same, from the process that loads."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80, limits[1]))  # the first line has 77 bytes
+    try:
+        folder = ROOT / "examples" / "two-groups"
+        process = begin("check", "--load", cwd=folder, stdout=tmp_path / "table", PYTHONDONTWRITEBYTECODE="1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ended(process) == (1, None, "asyncgroups: cannot write to stdout: File too large\n")
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "explain"])
