@@ -165,7 +165,8 @@ def test_memory_and_time_belong_to_the_application_that_took_them(output: Output
     small = [megabytes["small"], megabytes["small again"]]
     assert max(small) < 12
     frameworks = [megabytes[name] for name in ("first", "second", "third")]
-    assert max(frameworks) - min(frameworks) < 2.5  # without malloc_trim a later one is up to 5 MB cheaper
+    # On 3.15 they are up to 4 MB apart; without malloc_trim a later one is up to 6.6 MB cheaper.
+    assert max(frameworks) - min(frameworks) < 4.3
     assert 31 < megabytes["hog"] < 31 + 15
     assert 31 < megabytes["hog again"] < 31 + 15
     assert 2 <= seconds["sleeps:application"] < 10
