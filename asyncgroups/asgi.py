@@ -1,7 +1,7 @@
 """The ASGI application: lifespan and http, readable as the path of a request.
 
 Imports ``frontend``, ``config``, ``errors``; whose life it is, with its guarantees, stands in ``frontend.lifecycle``.
-Importing this module starts nothing and reads nothing.
+Importing this module starts nothing and reads nothing; it takes note of the working directory.
 
     ASYNCGROUPS_CONFIG=asyncgroups.toml uvicorn asyncgroups.asgi:application
 """
@@ -68,9 +68,11 @@ class ApplicationGroups:
     def from_file(cls, path: str | os.PathLike[str]) -> ApplicationGroups:
         """What a configuration file describes.
 
-        path: of a TOML file; it is read at the start, which raises, or answers, what is wrong with it.
+        path: of a TOML file; it is read at the start, which raises, or answers, what is wrong with it. A relative one
+        starts from the working directory of this moment.
         """
-        return cls.of(Lifecycle(partial(read, os.fspath(path))))
+        source = os.fsdecode(path)
+        return cls.of(Lifecycle(partial(read, _below(_folder(), source), source=source)))
 
     @classmethod
     def of(cls, lifecycle: Lifecycle) -> ApplicationGroups:
@@ -152,9 +154,31 @@ class ApplicationGroups:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+# The working directory is the whole process's: an application that changes it before the start, or between two of them,
+# would have another file read in place of this one.
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""  # it has been removed; that the file is not there says the start
+
+
+def _below(folder: str, path: str) -> str:
+    return os.path.join(folder, path) if path else path
+
+
+_FOLDER = _folder()
+
+
 def _configuration_of_environment() -> Configuration:
-    return read(os.environ.get("ASYNCGROUPS_CONFIG", "asyncgroups.toml"))
+    source = os.environ.get("ASYNCGROUPS_CONFIG", "asyncgroups.toml")
+    return read(_below(_FOLDER, source), source=source)
 
 
 application: ApplicationGroups = ApplicationGroups.of(Lifecycle(_configuration_of_environment))
-"""The application that ``ASYNCGROUPS_CONFIG`` describes, by default ``asyncgroups.toml`` in the working directory."""
+"""The application that ``ASYNCGROUPS_CONFIG`` describes, by default ``asyncgroups.toml``.
+
+A relative path starts from the working directory in which this module was imported.
+"""

@@ -38,15 +38,19 @@ NO_OVERRIDES: Mapping[str, Override] = MappingProxyType({})
 FILE_WORDS = FileWords()
 
 
-def read(path: str | os.PathLike[str], *, overrides: Mapping[str, Override] = NO_OVERRIDES) -> Configuration:
+def read(
+    path: str | os.PathLike[str], *, source: str | None = None, overrides: Mapping[str, Override] = NO_OVERRIDES
+) -> Configuration:
     """Read a configuration file.
 
     path: of a TOML file; relative paths in it start from its folder.
+    source: name for messages; None for the path as it is given.
     overrides: key of the top level -> what the command line says instead; paths start from the working directory.
     Raises ConfigurationError, with every problem of the file.
     """
-    source = os.fspath(path)
-    text = _read_text(source)
+    path = os.fspath(path)
+    source = path if source is None else source
+    text = _read_text(path, source)
     try:
         mapping = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -57,7 +61,7 @@ def read(path: str | os.PathLike[str], *, overrides: Mapping[str, Override] = NO
         # The interpreter's own limit, which tomllib lets through (sys.set_int_max_str_digits).
         raise ConfigurationError(source, [f"{source}: a number has too many digits"]) from None
     problems = Problems(source, text=text, options=_options_of(overrides), words=FILE_WORDS)
-    return _build(mapping, base=Path(source).absolute().parent, source=source, overrides=overrides, problems=problems)
+    return _build(mapping, base=Path(path).absolute().parent, source=source, overrides=overrides, problems=problems)
 
 
 def from_mapping(
@@ -133,7 +137,7 @@ def _whole(loc: Loc) -> Loc:
     return loc
 
 
-def _read_text(path: str) -> str:
+def _read_text(path: str, source: str) -> str:
     try:
         with open(path, "rb") as file:
             # A byte order mark is what some editors on Windows begin a file with.
@@ -146,7 +150,7 @@ def _read_text(path: str) -> str:
         reason = "is a folder, not a file"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-    raise ConfigurationError(path, [f"{path}: {reason}"])
+    raise ConfigurationError(source, [f"{source}: {reason}"])
 
 
 def _from_here(key: str, value: object) -> object:
