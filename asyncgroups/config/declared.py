@@ -30,7 +30,7 @@ class Mount:
 
     application_group: name of the group, or %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} (WSGIApplicationGroup).
     process_group: "" for this process (WSGIProcessGroup).
-    threads: number of threads that live in the group's interpreter.
+    threads: number of threads that live in the group's interpreter, at most 1000.
     preload: whether the application is loaded at the start.
     env: variables of each request's environment, name to value (SetEnv).
     process_env: variables of the group's own ``os.environ``, name to value.
@@ -116,7 +116,7 @@ class Options(TypedDict, total=False):
     process_group: Literal[""]
     """Name of the process group; "" is this process."""
     threads: int
-    """Threads that live in each group's interpreter."""
+    """Threads that live in each group's interpreter, at most 1000."""
     preload: bool
     """Whether applications are loaded at the start, before the first request."""
     env: Mapping[str, str]
@@ -132,7 +132,7 @@ class Options(TypedDict, total=False):
     log_level: LogLevel
     """Least level of what is logged, where the host has set up no logging for ``asyncgroups``."""
     global_threads: int
-    """Threads that run the application group %{GLOBAL}."""
+    """Threads that run the application group %{GLOBAL}, at most 1000."""
     limits: LimitArguments
     """What a client can make the applications hold."""
     timeouts: TimeoutArguments

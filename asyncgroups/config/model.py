@@ -13,6 +13,7 @@ from asyncgroups.config.values import (
     Application,
     Backlog,
     Bind,
+    Groups,
     GroupText,
     HostAlias,
     HostName,
@@ -63,7 +64,7 @@ class Settings(Section):
     process_group: ProcessGroup | None = None
     """Name of the process group; "" is the server's own process (WSGIProcessGroup)."""
     threads: Threads | None = None
-    """Threads that live in the group's interpreter."""
+    """Threads that live in the group's interpreter, at most 1000."""
     preload: Switch | None = None
     """Whether the application is loaded before the first request."""
     env: Variables | None = None
@@ -100,13 +101,13 @@ class GlobalSection(Section):
     """[global]: the main interpreter."""
 
     threads: Threads = 15
-    """Threads of the main interpreter's pool, which runs the application group %{GLOBAL}."""
+    """Threads of the main interpreter's pool, which runs the application group %{GLOBAL}, at most 1000."""
 
 
 class Limits(Section):
     """[limits]: what a client can make the server hold."""
 
-    groups: Threads = 100
+    groups: Groups = 100
     """Interpreters alive at once; past it requests are answered 503."""
     backlog: Backlog = 100
     """Requests that wait for one group; past it requests are answered 503."""

@@ -31,6 +31,7 @@ __all__ = [
     "Backlog",
     "Bind",
     "GroupText",
+    "Groups",
     "HostAlias",
     "HostName",
     "LogLevel",
@@ -54,6 +55,7 @@ SHOWN_CHARACTERS = 60
 DEFAULT_PORT = 8000  # hypercorn's and gunicorn's
 YEAR = 365 * 24 * 3600  # seconds
 LAST_PORT = 65535
+MOST_THREADS = 1000  # each is a thread of the system with two file descriptors; past it one has mistyped
 UNITS = {
     "": 1, "b": 1,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
@@ -331,6 +333,7 @@ GroupText = Annotated[
         examples=["%{GLOBAL}", "%{SERVER}", "%{RESOURCE}", "%{ENV:APPLICATION_GROUP}", "shop"],
     ),
 ]
+Groups = Annotated[int, Field(ge=1), must_be("a whole number of at least 1")]
 HostAlias = Annotated[str, *_string(_check_alias, pattern=rf"^({_HOST}|\*\.{_NAME})$")]
 HostName = Annotated[str, *_string(_check_host_name, pattern=rf"^{_HOST}(:[0-9]{{1,5}})?$")]
 MountPath = Annotated[str, *_string(_check_mount_path, pattern="^/[^?#]*$")]
@@ -360,7 +363,7 @@ Size = Annotated[
     ),
 ]
 Switch = Annotated[bool, must_be("true or false")]
-Threads = Annotated[int, Field(ge=1), must_be("a whole number of at least 1")]
+Threads = Annotated[int, Field(ge=1, le=MOST_THREADS), must_be(f"a whole number from 1 to {MOST_THREADS}")]
 VariableName = Annotated[
     str,
     must_be("a string"),

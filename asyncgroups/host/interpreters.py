@@ -16,10 +16,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent import interpreters
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from asyncgroups.errors import ChannelClosed
+from asyncgroups.errors import ChannelClosed, InterpreterFailed
 from asyncgroups.host.reaper import Reaper
 from asyncgroups.wire import channel as wire
 from asyncgroups.wire import messages
@@ -88,7 +88,7 @@ class Bootstrap:
     application_group: str
     threads: int
     path: tuple[str, ...]
-    environ: tuple[tuple[bytes, bytes], ...] | None
+    environ: tuple[tuple[bytes, bytes], ...] | None = field(repr=False)
     path_end: tuple[str, ...] = ()
     applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None
 
@@ -215,7 +215,7 @@ class GroupInterpreter:
                 )
             else:
                 interpreter = self._interpreter = interpreters.create()
-                interpreter.prepare_main(here=_HERE, arguments=arguments)
+                self._tell(interpreter, arguments)
                 interpreter.exec(_PREPARE)
                 owned = False
                 interpreter.exec(_RUN)
@@ -230,6 +230,8 @@ class GroupInterpreter:
                 end, self.failure = State.FAILED, "its control thread has ended"
         except interpreters.ExecutionFailed as error:
             self.failure = (getattr(error.excinfo, "errdisplay", None) or str(error)).strip()
+        except InterpreterFailed as error:
+            self.failure = str(error)
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}"
         finally:
@@ -255,6 +257,14 @@ class GroupInterpreter:
             _log.error("[%s] the interpreter cannot be closed: %s", self.label, error)
         else:
             _LEFT.remove(interpreter)
+
+    @staticmethod
+    def _tell(interpreter: interpreters.Interpreter, arguments: tuple[object, ...]) -> None:
+        try:
+            interpreter.prepare_main(here=_HERE, arguments=arguments)
+        except Exception as error:
+            # What cannot cross is quoted in the message, and the whole environment with it.
+            raise InterpreterFailed(f"it cannot be told its settings ({type(error).__name__})") from None
 
     @staticmethod
     def _ask(interpreter: interpreters.Interpreter) -> bool:

@@ -57,7 +57,7 @@ def test_a_process_ends_with_the_status() -> None:
         (["check", "."], "'.' is neither a file nor an application such as shop.wsgi:application."),
         (["check", "site.py"], "'site.py' is a module: name its application, as in site:application."),
         (["check", "nowhere.toml"], "asyncgroups: nowhere.toml: 1 error\nnowhere.toml: there is no such file"),
-        (["check", "site:application", "--threads", "0"], "--threads: must be a whole number of at least 1, not 0"),
+        (["check", "site:application", "--threads", "0"], "--threads: must be a whole number from 1 to 1000, not 0"),
         (["check", "site:application", "--app-dir", "gone"], "--app-dir: there is no folder '{folder}/gone'"),
         (["check", "--frobnicate"], "No such option '--frobnicate'"),
         (["explain"], "Missing argument 'FILE'."),

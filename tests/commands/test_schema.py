@@ -126,7 +126,7 @@ SAMPLES = {
     "startup": [0, 1, 0.5, 31536000],
     "app_dir": [".", " "],
     "env": [{}, {"A": "b"}, {"a b.c": ""}, {"é\n": "x"}],
-    "threads": [1, 10**9],
+    "threads": [1, 1000],
     "log_level": ["info"],
     "keyfile_password": ["", "x"],
 }

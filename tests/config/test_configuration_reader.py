@@ -113,4 +113,4 @@ def test_a_mapping_needs_no_file(tmp_path: Path) -> None:
     assert repr(configuration) == "<Configuration command line: 1 mounts, 0 virtual hosts on 127.0.0.1:8000>"
     with pytest.raises(ConfigurationError) as caught:
         from_mapping({**MAPPING, "threads": 0}, base=tmp_path, source="command line")
-    assert str(caught.value) == "command line: 1 error\nthreads: must be a whole number of at least 1, not 0"
+    assert str(caught.value) == "command line: 1 error\nthreads: must be a whole number from 1 to 1000, not 0"

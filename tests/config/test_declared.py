@@ -200,8 +200,9 @@ FINE = [Mount("/", "shop:application")]
         ({"mounts": FINE, "virtual_hosts": 5}, "virtual_hosts: must be a list of VirtualHost objects"),
         (
             {"mounts": [*FINE, Mount("/x", "a:b", threads=0)]},
-            "mounts[1].threads: must be a whole number of at least 1, not 0",
+            "mounts[1].threads: must be a whole number from 1 to 1000, not 0",
         ),
+        ({"mounts": FINE, "threads": 1001}, "threads: must be a whole number from 1 to 1000, not 1001"),
         (
             {"virtual_hosts": [VirtualHost("a", mounts=[*FINE, Mount("/x", "a.b")])]},
             'virtual_hosts[0].mounts[1].app: must be "module:attribute", not \'a.b\'; did you mean "a.b:application"?',
@@ -223,7 +224,10 @@ FINE = [Mount("/", "shop:application")]
             ({"mounts": FINE, key: "x"}, f"{key}: belongs to the server around this application: give it there")
             for key in sorted(SERVERS_OWN)
         ),
-        ({"mounts": FINE, "global_threads": 0}, "global_threads: must be a whole number of at least 1, not 0"),
+        (
+            {"mounts": FINE, "global_threads": 2**64},
+            f"global_threads: must be a whole number from 1 to 1000, not {2**64}",
+        ),
         ({"mounts": FINE, "env": {"mount": 5}}, 'env.mount: must be a string, not 5; write it in quotes: "5"'),
         ({"mounts": FINE, "python_path": "lib"}, "python_path: must be a list of strings, not 'lib'; write ['lib']"),
         (

@@ -249,14 +249,15 @@ def test_every_transition(reaper: Reaper, apps: Path, state: State) -> None:
     ("changes", "text"),
     [
         ({"environ": ((b"A",),)}, "ValueError"),
-        ({"environ": ((b"A", b"B"),), "path": (object(),)}, ""),
+        ({"environ": ((b"A", b"hunter2"),), "path": (object(),)}, "cannot be told its settings (NotShareableError)"),
+        ({"environ": ((b"A", b"hunter2"),), "threads": 2**64}, "cannot be told its settings (NotShareableError)"),
     ],
-    ids=["inside", "outside"],
+    ids=["inside", "outside", "number"],
 )
 def test_an_interpreter_that_cannot_be_made(
     start: Callable[..., Group], changes: dict[str, Any], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure is logged and kept, its workers' channels end, and ``on_end`` is called."""
+    """A failure is logged and kept, without the environment; its workers' channels end, and ``on_end`` is called."""
     group = start(**changes)
     channel = group.channels[0] if group.channels else None
     try:
@@ -268,6 +269,7 @@ def test_an_interpreter_that_cannot_be_made(
     assert group.interpreter.failure
     assert group.interpreter.failure in repr(group.interpreter)
     assert "[shop] the interpreter has failed" in caplog.text
+    assert "hunter2" not in caplog.text + repr(group.interpreter.bootstrap)
     if channel is not None:
         with pytest.raises(ChannelClosed):
             group.hear(channel)
