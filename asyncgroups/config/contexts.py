@@ -339,6 +339,16 @@ class Contexts:
                 here = "here" if placed.mount.place == self._place(placed.loc) else f"for {placed.mount.place}"
                 sentence = f"{said} {here}{instead} for {first.mount.place}, in one and the same {group}"
                 self._problems.add((*placed.loc, key), sentence)
+        self._check_number([name for name in first_of if name != GLOBAL])
+
+    def _check_number(self, names: Sequence[str]) -> None:
+        """Interpreters live as long as the server: a group beyond ``limits.groups`` would never have one."""
+        limit = self._document.limits.groups
+        is_meant = not any(loc in self._dropped for loc in (("limits",), ("limits", "groups")))
+        if limit < len(names) and is_meant:
+            told = ", ".join(map(shown, names[:5])) + (", …" if len(names) > 5 else "")
+            sentence = f"{limit} is less than the {len(names)} application groups that mounts name: {told}"
+            self._problems.add(("limits", "groups"), sentence)
 
 
 def _chosen(key: str, contexts: Sequence[Context[Any]]) -> Setting:

@@ -44,7 +44,7 @@ bind = ["127.0.0.1:8000", "127.0.0.1:0"]
 server_name = "www.example.com:81"
 
 [limits]
-groups = 1
+groups = 20
 [timeouts]
 startup = 2
 interrupt = 1

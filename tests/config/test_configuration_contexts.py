@@ -184,6 +184,23 @@ def test_settings_beside_the_choice_of_global_are_errors(key: str, tmp_path: Pat
         configured(tmp_path, text)
 
 
+GROUPS = "".join(
+    MOUNT.format(path=f"/{at}") + f'application_group = "{name}"\n'
+    for at, name in enumerate(["a", "b", "c", "c", "%{GLOBAL}", "%{SERVER}", "%{ENV:WHICH}"])
+)
+
+
+def test_as_many_groups_as_there_may_be(tmp_path: Path) -> None:
+    """Literal names count once each, GLOBAL and those that the request decides not at all."""
+    assert len(configured(tmp_path, "[limits]\ngroups = 3\n" + GROUPS).mounts()) == 7
+    with pytest.raises(ConfigurationError) as caught:
+        configured(tmp_path, "[limits]\ngroups = 2\n" + GROUPS)
+    sentence = "limits.groups: 2 is less than the 3 application groups that mounts name: 'a', 'b', 'c'"
+    assert caught.value.problems == (sentence,)
+    with pytest.raises(ConfigurationError, match=r"^test: 1 error\nlimits\.groups: must be"):
+        configured(tmp_path, "[limits]\ngroups = 0\n" + GROUPS)
+
+
 def test_one_error_does_not_bring_about_another(tmp_path: Path) -> None:
     """A value that was refused takes part in no comparison, and the numbers of the mounts stay those of the file."""
     text = (

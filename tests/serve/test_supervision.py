@@ -31,8 +31,15 @@ def anyio_backend() -> str:
 def groups(tmp_path: Path) -> Groups:
     @contextlib.asynccontextmanager
     async def start(**limits: int) -> AsyncIterator[tuple[ApplicationGroups, httpx.AsyncClient]]:
+        # Of literal names there can be no more than limits.groups.
         mounts = [
-            {"path": f"/{name}", "app": "limits_who:application", "application_group": name} for name in ("one", "two")
+            {
+                "path": f"/{name}",
+                "app": "limits_who:application",
+                "application_group": "%{ENV:NAME}",
+                "env": {"NAME": name},
+            }
+            for name in ("one", "two")
         ]
         mapping = {"app_dir": str(APPS), "mount": mounts, "limits": limits, "timeouts": {"graceful": 0, "interrupt": 5}}
         application = ApplicationGroups.of(Lifecycle(lambda: from_mapping(mapping, base=tmp_path, source="test")))
