@@ -51,6 +51,9 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 }
 """Control characters, which a terminal would obey, and what else ends a line; not tab and newline."""
 
+_MARKS = frozenset("[]#")
+"""What a log line is marked with: "[shop #7] …"."""
+
 
 class State(enum.Enum):
     """The life of an interpreter."""
@@ -94,8 +97,9 @@ class Bootstrap:
 
 
 def label(application_group: str) -> str:
-    """An application group's name as logs show it."""
-    return application_group or "%{GLOBAL}"
+    """An application group's name as logs show it: what could pass for more than a name is quoted."""
+    name = application_group or "%{GLOBAL}"
+    return repr(name) if _MARKS.intersection(name) or not name.isprintable() else name
 
 
 def _contained(text: str) -> str:

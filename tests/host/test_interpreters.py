@@ -357,10 +357,21 @@ def test_an_interpreter_is_left_behind(start: Callable[..., Group], tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("group", "shown"), [("", "%{GLOBAL}"), ("shop", "shop"), ("www.example.com|/a", "www.example.com|/a")]
+    ("group", "shown"),
+    [
+        ("", "%{GLOBAL}"),
+        ("shop", "shop"),
+        ("www.example.com|/a", "www.example.com|/a"),
+        ("Bob's Bücher", "Bob's Bücher"),
+        ("shop #7] login ok for root [x", "'shop #7] login ok for root [x'"),
+        ("shop #7", "'shop #7'"),
+        ("[::1]:8080", "'[::1]:8080'"),
+        ("a\u202eb", r"'a\u202eb'"),
+    ],
+    ids=ascii,
 )
 def test_label(group: str, shown: str) -> None:
-    """The main interpreter, whose name is empty, is shown as it is written in a configuration."""
+    """GLOBAL is shown as it is written in a configuration; a name that could imitate another group's line is quoted."""
     assert label(group) == shown
 
 
