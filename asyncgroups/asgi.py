@@ -125,8 +125,8 @@ class ApplicationGroups:
             level = (
                 logging.ERROR if refusal.status == 500 else logging.WARNING if refusal.status == 503 else logging.INFO
             )
-            # repr: a client chooses the path, and a line break in it would forge a line of the log.
-            _log.log(level, "%s %.200r: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
+            # repr: a client chooses them, and a line break in one would forge a line of the log.
+            _log.log(level, "%.40r %.200r: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
             await answer(send, refusal, method=scope["method"], receive=receive)
             return
         exchange = Exchange(supervisor, receive, send, number=number, method=scope["method"])

@@ -1,6 +1,8 @@
 """What an operator relies on: TLS that checks, a log that cannot be forged, statuses and sentences that say why."""
 
+import asyncio
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -8,12 +10,14 @@ import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from asyncgroups import ApplicationGroups
 from tests.serve.conftest import Site
 from tests.serving import Server, serving
 
@@ -213,8 +217,31 @@ def test_a_client_forges_no_record(request: pytest.FixtureRequest, kind: str) ->
     record = "2026-01-01 00:00:00 +0000 [1] [CRITICAL] [bank #1] forged by client\x1b[2J"
     path = "/" + "".join(quote(f"{end}{record}") for end in "\n\r\u2028")
     assert server.get(path).status_code == 404
-    server.wait_for_log(r"\[INFO\] GET .*forged by client.*: 404: ", 5)
+    server.wait_for_log(r"\[INFO\] 'GET' .*forged by client.*: 404: ", 5)
     assert_not_forged(server, "forged by client")
+
+
+def test_a_method_forges_no_record(caplog: pytest.LogCaptureFixture) -> None:
+    """What an HTTP/2 client sends as a method is logged as text in quotes, and cut."""
+    groups = ApplicationGroups.single("nowhere:application")
+    method = f"GET\n[bank #1] forged by client\x1b[2J{'x' * 1000}"
+    scope = {"type": "http", "method": method, "path": "/", "query_string": b"", "headers": []}
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    with caplog.at_level(logging.INFO, "asyncgroups"):
+        asyncio.run(groups(scope, receive, send))
+    groups.lifecycle.stop()
+    assert sent[0]["status"] == 400
+    (line,) = [record.getMessage() for record in caplog.records if "forged by" in record.getMessage()]
+    assert line.startswith(r"'GET\n[bank #1] forged by client\x1b")
+    assert line.isprintable()
+    assert len(line) < 200
 
 
 CONTROLS = [0x00, 0x07, 0x0A, 0x0B, 0x0C, 0x0D, 0x1B, 0x7F]
