@@ -109,7 +109,10 @@ class Head:
         )
         env: list[bytes] = []
         for key, value in choice.env.items():
-            env += (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+            try:
+                env += (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError:
+                raise RequestRefused(f"the environment variable {key[:40]!a} of the request is no Unicode") from None
         head = messages.request(exchange, parts, env, self.fields)
         if len(head) > messages.HEAD_LIMIT:
             raise HeadTooLarge(f"the head of the request takes {len(head)} bytes, more than {messages.HEAD_LIMIT}")

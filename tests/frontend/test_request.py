@@ -204,6 +204,14 @@ def test_a_nul_is_refused(changes: dict[str, Any]) -> None:
         crossed(scope(**changes))
 
 
+@pytest.mark.parametrize("env", [{"A": "\ud800"}, {"\udfff": "b"}], ids=ascii)
+def test_a_lone_surrogate_is_refused(env: dict[str, str]) -> None:
+    """What an outer application adds to the environment crosses as UTF-8, or not at all; bytes that were none do."""
+    with pytest.raises(RequestRefused, match="is no Unicode"):
+        crossed(scope(), choice(**env))
+    assert crossed(scope(), choice(A="\udcff")).env == [b"A", b"\xff"]
+
+
 def test_a_head_that_is_too_large() -> None:
     """A head beyond what a message may hold is answered with 431, not cut."""
     with pytest.raises(HeadTooLarge) as refused:
