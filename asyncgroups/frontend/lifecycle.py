@@ -114,7 +114,9 @@ class Lifecycle:
         """
         with self._lock:
             if self._is_closed:
-                raise ShuttingDown("the applications have been stopped")
+                raise ShuttingDown(
+                    "the applications have been stopped; a block of running(), or lifespan.startup, starts them again"
+                )
             if self.running is None:
                 configuration = self._configure()
                 _keep_heap()

@@ -55,8 +55,8 @@ async def lifespan(groups: ApplicationGroups) -> AsyncIterator[None]:
         assert await answers.receive() == {"type": "lifespan.shutdown.complete"}
 
 
-async def test_one_block(tmp_path: Path) -> None:
-    """Its applications answer inside of it; after it they have run their atexit functions, and refuse."""
+async def test_one_block(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its applications answer inside of it; after it they have run their atexit functions, and refuse, saying why."""
     groups = shop(**marked(tmp_path))
     async with groups.running():
         here = (await who(groups))["interpreter"]
@@ -64,6 +64,7 @@ async def test_one_block(tmp_path: Path) -> None:
         assert not (tmp_path / f"atexit-{here}").exists()
     assert (tmp_path / f"atexit-{here}").exists()
     assert (await ask(groups)).status_code == 503
+    assert "a block of running(), or lifespan.startup, starts them again" in caplog.text
 
 
 async def test_another_block() -> None:
