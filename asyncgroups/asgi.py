@@ -137,7 +137,7 @@ class ApplicationGroups:
     async def _lifespan(self, receive: _Receive, send: _Send) -> None:
         await receive()
         complete = False
-        failure: str | None = None
+        failure: ApplicationGroupsError | None = None
         try:
             async with self.lifecycle.held():
                 await send({"type": "lifespan.startup.complete"})
@@ -146,11 +146,12 @@ class ApplicationGroups:
         except ApplicationGroupsError as error:
             if complete:
                 raise
-            failure = str(error)
+            failure = error
         if failure is not None:
             # Not in the `except`: hypercorn raises from here, and its traceback would begin with a second one.
-            await send({"type": "lifespan.startup.failed", "message": failure})
-            return
+            await send({"type": "lifespan.startup.failed", "message": str(failure)})
+            # Starlette's TestClient would wait for ever without it; uvicorn ignores it, granian says it once more.
+            raise failure.with_traceback(None)
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from asyncgroups import config
 from asyncgroups.asgi import ApplicationGroups
+from asyncgroups.errors import ConfigurationError
 from asyncgroups.frontend.lifecycle import Lifecycle
 from tests.bridge.site import GROUPS, LABELS, names
 from tests.serving import APPS
@@ -188,13 +189,14 @@ async def test_lifespan() -> None:
 
 
 async def test_lifespan_with_a_configuration_that_is_wrong() -> None:
-    """Startup fails and says why."""
+    """Startup fails and says why; it raises then, for which Starlette's test client waits."""
     application = ApplicationGroups.of(
         Lifecycle(lambda: config.from_mapping({"threats": 1}, base=APPS, source="this test"))
     )
     client = Client({"type": "lifespan.startup"})
-    await application({"type": "lifespan"}, client.receive, client.send)  # type: ignore[arg-type,typeddict-item]
-    assert [event["type"] for event in client.sent] == ["lifespan.startup.failed"]
+    with pytest.raises(ConfigurationError) as caught:
+        await application({"type": "lifespan"}, client.receive, client.send)  # type: ignore[arg-type,typeddict-item]
+    assert client.sent == [{"type": "lifespan.startup.failed", "message": str(caught.value)}]
     assert "did you mean threads?" in client.sent[0]["message"]
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import threading
+import warnings
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import anyio
@@ -422,6 +424,23 @@ async def test_preloading_without_a_port(options: Any, loaded: int, caplog: pyte
             assert groups.lifecycle.running is not None
             assert len(groups.lifecycle.running.supervisor._alive) == loaded
     assert ("app: not preloaded" in caplog.text) == (not loaded)
+
+
+def test_the_test_client_of_starlette(tmp_path: Path) -> None:
+    """A start that fails raises in it, with what is wrong."""
+    with warnings.catch_warnings(action="ignore"):  # of the httpx that it finds
+        from starlette.testclient import TestClient  # noqa: PLC0415 - it warns when it is imported
+    said: Queue[BaseException] = Queue()
+
+    def enter() -> None:
+        try:
+            with TestClient(ApplicationGroups.from_file(tmp_path / "nowhere.toml")):
+                pytest.fail("began all the same")
+        except BaseException as error:
+            said.put(error)
+
+    threading.Thread(target=enter, daemon=True).start()  # should it wait for ever, it does so alone
+    assert type(said.get(timeout=PATIENCE)) is ConfigurationError
 
 
 def test_the_first_requests_start_it_once() -> None:
