@@ -23,6 +23,7 @@ from asyncgroups.config.values import (
     ProcessGroup,
     Seconds,
     Secret,
+    SecretVariableValue,
     Size,
     Switch,
     Threads,
@@ -45,6 +46,9 @@ __all__ = [
 # TOML has lists, a frozen model has tuples: pydantic's strict mode would not turn one into the other.
 type Many[Item] = Annotated[tuple[Item, ...], Field(strict=False)]
 type Variables = Annotated[dict[VariableName, VariableValue], Field(json_schema_extra={"additionalProperties": False})]
+type SecretVariables = Annotated[
+    dict[VariableName, SecretVariableValue], Field(json_schema_extra={"additionalProperties": False})
+]
 
 
 class Section(BaseModel):
@@ -69,7 +73,7 @@ class Settings(Section):
     """Whether the application is loaded before the first request."""
     env: Variables | None = None
     """Variables of each request's environment (SetEnv)."""
-    process_env: Variables | None = None
+    process_env: SecretVariables | None = None
     """Variables of os.environ in the group's interpreter."""
     python_path: Many[PathText] | None = None
     """Further folders of the group's sys.path, relative to this file."""

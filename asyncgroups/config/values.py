@@ -40,6 +40,7 @@ __all__ = [
     "ProcessGroup",
     "Seconds",
     "Secret",
+    "SecretVariableValue",
     "Size",
     "Switch",
     "Threads",
@@ -277,6 +278,13 @@ def _check_variable_value(value: object) -> object:
             raise refused(f"must be a string, not {shown(value)}")
 
 
+def _check_secret_value(value: object) -> object:
+    """As for any variable, without a word of the value: os.environ is where people keep their passwords."""
+    if isinstance(value, str):
+        return _check_variable_value(value)
+    raise refused("must be a string" + ("; write it in quotes" if isinstance(value, bool | int | float) else ""))
+
+
 def _read_size(value: object) -> int | None:
     """Bytes as a number, or a number with a unit ("1 GiB", "10 MB"); None for "unlimited"."""
     if value == "unlimited":
@@ -370,4 +378,5 @@ VariableName = Annotated[
     AfterValidator(_check_variable_name),
     WithJsonSchema({"type": "string", "pattern": "^[^=]+$"}),
 ]
+SecretVariableValue = Annotated[str, BeforeValidator(_check_secret_value)]
 VariableValue = Annotated[str, BeforeValidator(_check_variable_value)]

@@ -40,7 +40,9 @@ TABLES: Mapping[tuple[str, ...], type[Section]] = MappingProxyType(
     }
 )
 ARRAYS = frozenset({"mount", "virtual_host"})
-VARIABLES = frozenset({"env", "process_env"})
+SECRET = "process_env"
+"""The table whose values are never shown: people keep their passwords there."""
+VARIABLES = frozenset({"env", SECRET})
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -134,10 +136,14 @@ class FileWords(Words):
 
     def _no_table(self, error: ErrorDetails) -> str:
         name, value = str(error["loc"][-1]), error["input"]
-        return f"must be one table, not {shown(value)}" + (
-            f"; write [{name}], not [[{name}]]"
-            if isinstance(value, list) and value and isinstance(value[0], dict)
-            else ""
+        return (
+            "must be one table"
+            + _unless_secret(name, value)
+            + (
+                f"; write [{name}], not [[{name}]]"
+                if isinstance(value, list) and value and isinstance(value[0], dict)
+                else ""
+            )
         )
 
     def _no_array(self, error: ErrorDetails) -> str:
@@ -191,7 +197,7 @@ class PythonWords(Words):
         names = _names(error["loc"])
         if names[-1] in ARRAYS:
             return "must be a Mount" if names[-1] == "mount" else "must be a VirtualHost"
-        return f"must be a dict, not {shown(error['input'])}"
+        return "must be a dict" + _unless_secret(names[-1], error["input"])
 
     def _no_array(self, error: ErrorDetails) -> str:
         one = "Mount" if error["loc"][-1] == "mount" else "VirtualHost"
@@ -202,6 +208,10 @@ class PythonWords(Words):
             return error["msg"]
         kind = type(error["input"]).__name__
         return f'must be an import string such as "shop.wsgi:application", or a callable object, not {kind}'
+
+
+def _unless_secret(name: str, value: object) -> str:
+    return "" if name == SECRET else f", not {shown(value)}"
 
 
 def _names(loc: Loc) -> tuple[str, ...]:

@@ -44,6 +44,9 @@ class Choice(NamedTuple):  # a frozen dataclass takes three times as long to mak
     application_group: str
     env: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        return f"<Choice: {self.mount.application} at {self.script_name or '/'} in {self.application_group!r}>"
+
 
 class Selection:
     """The configured hosts and mounts, ready to choose among.

@@ -35,7 +35,7 @@ class GroupSettings:
     threads: int = 1
     app_dir: str
     python_path: tuple[str, ...] = ()
-    process_env: tuple[tuple[str, str], ...] = ()
+    process_env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     host_path_first: bool = field(default=False, compare=False)
 
 
@@ -60,7 +60,7 @@ class Mount:
     application: str
     application_group: GroupName
     process_group: str = ""
-    env: Mapping[str, str] = field(hash=False)
+    env: Mapping[str, str] = field(hash=False, repr=False)
     preload: bool = False
     settings: GroupSettings
     place: str

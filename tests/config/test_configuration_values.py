@@ -128,6 +128,16 @@ def test_secrets_stay_inside(tmp_path: Path) -> None:
     assert "271828" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ['"hunter2"', "271828", '["hunter2"]', "{ PIN = 271828 }", "{ PIN = ['hunter2'] }"])
+def test_a_process_environment_stays_inside(value: str, tmp_path: Path) -> None:
+    """What is wrong in process_env is told without a word of what stands there; other variables are quoted."""
+    with pytest.raises(ConfigurationError) as caught:
+        configured(tmp_path, f"process_env = {value}")
+    assert re.search("hunter2|271828", str(caught.value)) is None
+    with pytest.raises(ConfigurationError, match=r"not 271828|not 'hunter2'|not a list"):
+        configured(tmp_path, f"env = {value}")
+
+
 def test_json_schema() -> None:
     """An editor can be given the model: it names the keys of the file, with a description of each."""
     schema = Document.model_json_schema()

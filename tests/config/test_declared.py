@@ -403,3 +403,9 @@ def test_variables_are_not_shown() -> None:
     """The values of environment variables are where people keep their passwords: no repr has them."""
     secret = {"env": {"A": "secret"}, "process_env": {"B": "secret"}}
     assert "secret" not in repr([Mount("/", "a:b", **secret), VirtualHost("a", **secret)])
+    configuration = made(mounts=[Mount("/", "a:b", **secret)], virtual_hosts=[VirtualHost("a", **secret)])
+    choice = configuration.selection({}).choose(host=None, port=None, raw_path=b"/", env={"C": "secret"})
+    assert repr(choice) == "<Choice: a:b at / in 'localhost|'>"
+    assert "secret" not in repr([configuration, configuration.mounts(), choice.mount, choice.mount.settings, choice])
+    for value in (b"secret", ["secret"], "secret", {"PIN": b"secret"}):
+        assert "secret" not in str(problems(lambda value=value: made(mounts=FINE, process_env=value)))  # type: ignore[misc]
