@@ -14,7 +14,7 @@ from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.reader import from_mapping
 from asyncgroups.config.values import LogLevel, WsgiApplication
-from asyncgroups.config.words import PythonWords
+from asyncgroups.config.words import PythonWords, Raised
 
 __all__ = ["Arguments", "LimitArguments", "Mount", "Options", "TimeoutArguments", "VirtualHost", "declared"]
 
@@ -191,6 +191,13 @@ def _table(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(key: str, value: Any) -> Any:
     """A value as TOML's parser gives it; what is nothing of the kind stays as it is, and is refused."""
+    try:
+        return _taken(key, value)
+    except Exception as error:  # noqa: BLE001 - whatever an object of the program's raises
+        return Raised(error)
+
+
+def _taken(key: str, value: Any) -> Any:
     match key, value:
         case "mounts" | "virtual_hosts", _ if _is_several(value):
             return [_section(one, Mount if key == "mounts" else VirtualHost) for one in value]

@@ -70,7 +70,14 @@ def refused(sentence: str) -> PydanticCustomError:
 
 
 def shown(value: object) -> str:
-    """A value as an error message quotes it: TOML's words, one line, never long."""
+    """A value as an error message quotes it: TOML's words, one line, never long. Raises nothing, whatever it is."""
+    try:
+        return _shown(value)
+    except Exception:  # noqa: BLE001 - a program gives what it likes, also what cannot be shown
+        return _one_line(f"an object of type {type(value).__name__}")
+
+
+def _shown(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
@@ -83,7 +90,13 @@ def shown(value: object) -> str:
         case int() if value.bit_length() > 128:
             return "a number that large"  # str() of more than 4300 digits raises, and TOML's hex numbers have no limit
         case _:
-            return str(value)
+            return _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    if not text[:SHOWN_CHARACTERS].isprintable():
+        text = repr(text[:SHOWN_CHARACTERS])[1:-1]
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def must_be(kind: str, *, secret: bool = False) -> WrapValidator:

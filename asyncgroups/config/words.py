@@ -23,7 +23,7 @@ from asyncgroups.config.model import (
 )
 from asyncgroups.config.values import shown
 
-__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Words"]
+__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Raised", "Words"]
 
 type Loc = tuple[int | str, ...]
 """Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""
@@ -45,6 +45,16 @@ SECRET = "process_env"
 VARIABLES = frozenset({"env", SECRET})
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Raised:
+    """Stands for a value that could not be taken: it raised ``error`` when it was gone through."""
+
+    def __init__(self, error: Exception) -> None:
+        self._kind = type(error).__name__
+
+    def __str__(self) -> str:
+        return f"one that raises {self._kind}"
 
 
 class Words(ABC):
@@ -183,6 +193,11 @@ class PythonWords(Words):
         arrays = loc[: inside[0]] if inside else loc
         return super().place(tuple(f"{part}s" if part in ARRAYS else part for part in arrays) + loc[len(arrays) :])
 
+    def sentence(self, error: ErrorDetails) -> str:
+        """As for a file, with Python's True and False."""
+        text = super().sentence(error).replace("must be true or false", "must be True or False")
+        return text.replace(shown(error["input"]), str(error["input"])) if isinstance(error["input"], bool) else text
+
     def unknown_argument(self, name: str, known: Collection[str]) -> str:
         """What to say of a keyword argument that there is not; ``known`` are those that there are."""
         if name in _keys(Document) and name not in {*ARRAYS, "global"}:
@@ -201,7 +216,9 @@ class PythonWords(Words):
 
     def _no_array(self, error: ErrorDetails) -> str:
         one = "Mount" if error["loc"][-1] == "mount" else "VirtualHost"
-        return f"must be a list of {one} objects"
+        return f"must be a list of {one} objects" + (
+            f", not {shown(error['input'])}" if isinstance(error["input"], Raised) else ""
+        )
 
     def _no_application(self, error: ErrorDetails) -> str:
         if callable(error["input"]):

@@ -24,6 +24,7 @@ from asyncgroups.config import (
     from_mapping,
 )
 from asyncgroups.config.model import GlobalSection, Limits, MountSection, Section, Timeouts, VirtualHostSection
+from asyncgroups.config.values import LOG_LEVELS
 from asyncgroups.errors import ConfigurationError
 
 SOURCE = "ApplicationGroups(...)"
@@ -252,6 +253,10 @@ FINE = [Mount("/", "shop:application")]
         ({"mounts": FINE, "python_path": ["\ud800"]}, "python_path[0]: must not hold a lone surrogate, U+D800"),
         ({"mounts": [Mount("/\ud800", "a:b")]}, "mounts[0].path: '/\\ud800' holds a lone surrogate"),
         ({"mounts": [Mount("/\udcff", "a:b")]}, "mounts[0].path: '/\\udcff' holds a lone surrogate"),
+        ({"mounts": FINE, "preload": "yes"}, "preload: must be True or False, not 'yes'"),
+        ({"mounts": FINE, "log_level": True}, f"log_level: must be one of {', '.join(LOG_LEVELS)}, not True"),
+        ({"mounts": FINE, "env": {"A": True}}, 'env.A: must be a string, not True; write it in quotes: "True"'),
+        ({"mounts": FINE, "timeouts": False}, "timeouts: must be a dict, not False"),
         ({"mounts": [*FINE, *FINE]}, "mounts[1].path: '/' is the path of mounts[0] already"),
     ],
     ids=lambda value: ascii(value)[:40],
@@ -259,6 +264,56 @@ FINE = [Mount("/", "shop:application")]
 def test_errors_in_the_words_of_python(arguments: dict[str, Any], expected: str) -> None:
     """A wrong argument is told with its place as it is written in the call."""
     assert problems(lambda: made(**arguments)) == [expected]
+
+
+class Hostile:
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        if self.text is None:
+            raise LookupError
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (Hostile(), "an object of type Hostile"),
+        (Hostile("a\nb\x1b[2J\u202e"), r"a\nb\x1b[2J\u202e"),
+        (Hostile("x" * 10**6), "x" * 59 + "…"),
+        (Hostile("\n" * 10**6), (r"\n" * 30)[:59] + "…"),
+    ],
+    ids=["raises", "controls", "long", "long controls"],
+)
+def test_an_object_that_is_hard_to_show(value: Hostile, told: str) -> None:
+    """A message has one line, of printable characters, and an end, whatever the object says of itself."""
+    for arguments in ({"threads": value}, {"app_dir": value}, {"env": {"A": value}}, {"python_path": [value]}):
+        (problem,) = problems(lambda arguments=arguments: made(mounts=FINE, **arguments))  # type: ignore[misc]
+        assert problem.endswith(f", not {told}")
+
+
+def test_what_raises_when_it_is_gone_through() -> None:
+    """It is a problem like others, with its place."""
+
+    class Raising(dict[str, str]):
+        def keys(self) -> Any:
+            raise LookupError
+
+        __iter__ = keys
+
+    def raising() -> Any:
+        yield FINE[0]
+        raise ZeroDivisionError
+
+    host = VirtualHost("a", mounts=raising(), server_alias=raising())
+    assert problems(lambda: made(mounts=raising(), virtual_hosts=[host], python_path=raising(), env=Raising())) == [
+        "env: must be a dict, not one that raises LookupError",
+        "python_path: must be a list of strings, not one that raises ZeroDivisionError",
+        "mounts: must be a list of Mount objects, not one that raises ZeroDivisionError",
+        "virtual_hosts[0].server_alias: must be a list of strings, not one that raises ZeroDivisionError",
+        "virtual_hosts[0].mounts: must be a list of Mount objects, not one that raises ZeroDivisionError",
+    ]
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
