@@ -14,7 +14,7 @@ from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.reader import from_mapping
 from asyncgroups.config.values import LogLevel, WsgiApplication
-from asyncgroups.config.words import PythonWords, Raised
+from asyncgroups.config.words import PythonWords, Raised, quoted
 
 __all__ = ["Arguments", "LimitArguments", "Mount", "Options", "TimeoutArguments", "VirtualHost", "declared"]
 
@@ -157,8 +157,8 @@ def declared(arguments: Mapping[str, Any], *, source: str, single: Mount | None 
     words = PythonWords(single=single is not None)
     problems = Problems(source, text=None, options={}, words=words)
     known = Arguments.__annotations__ if single is None else Options.__annotations__
-    for name in arguments.keys() - known.keys():
-        problems.add((), f"{name}: {words.unknown_argument(name, known)}")
+    for name in (name for name in arguments if name not in known):
+        problems.add((), f"{quoted(name)}: {words.unknown_argument(name, known)}")
     table = _table({name: value for name, value in arguments.items() if name in known})
     if single is not None:
         table["mount"] = [_section(single, Mount)]

@@ -27,6 +27,7 @@ from asyncgroups.selection.names import parse
 
 __all__ = [
     "LOG_LEVELS",
+    "SHOWN_CHARACTERS",
     "Application",
     "Backlog",
     "Bind",
@@ -261,7 +262,9 @@ def _check_import_string(text: str) -> str:
     """``module:attribute``, each a dotted name."""
     module, colon, attribute = text.partition(":")
     if not colon and _is_dotted(module):
-        raise refused(f'must be "module:attribute", not {shown(text)}; did you mean "{text}:application"?')
+        raise refused(
+            f'must be "module:attribute", not {shown(text)}; did you mean "{module.removesuffix(".py")}:application"?'
+        )
     if not (_is_dotted(module) and _is_dotted(attribute)):
         raise refused(f'must be "module:attribute", two dotted names, not {shown(text)}')
     return text

@@ -21,9 +21,9 @@ from asyncgroups.config.model import (
     Timeouts,
     VirtualHostSection,
 )
-from asyncgroups.config.values import shown
+from asyncgroups.config.values import SHOWN_CHARACTERS, shown
 
-__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Raised", "Words"]
+__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Raised", "Words", "quoted"]
 
 type Loc = tuple[int | str, ...]
 """Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""
@@ -45,6 +45,13 @@ SECRET = "process_env"
 VARIABLES = frozenset({"env", SECRET})
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def quoted(key: str) -> str:
+    """A key as a place has it: in quotes where TOML needs them, one line, never long."""
+    if len(key) > SHOWN_CHARACTERS:
+        return f'"{ascii(key[: SHOWN_CHARACTERS - 1])[1:-1]}…"'
+    return key if _BARE_KEY.fullmatch(key) else f'"{ascii(key)[1:-1]}"'
 
 
 class Raised:
@@ -75,7 +82,7 @@ class Words(ABC):
             if isinstance(part, int):
                 text += f"[{part}]"
             else:
-                text += ("." if text else "") + (part if _BARE_KEY.fullmatch(part) else f'"{ascii(part)[1:-1]}"')
+                text += ("." if text else "") + quoted(part)
         return text
 
     def sentence(self, error: ErrorDetails) -> str:
@@ -200,6 +207,8 @@ class PythonWords(Words):
 
     def unknown_argument(self, name: str, known: Collection[str]) -> str:
         """What to say of a keyword argument that there is not; ``known`` are those that there are."""
+        if self._single and name in ("mounts", "virtual_hosts"):
+            return f"unknown argument; single() is about one application: write ApplicationGroups({name}=[...])"
         if name in _keys(Document) and name not in {*ARRAYS, "global"}:
             return "belongs to the server around this application: give it there"
         return "unknown argument" + _resembling(name, known)

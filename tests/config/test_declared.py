@@ -334,7 +334,21 @@ def test_the_one_application_of_single_is_not_called_a_mount() -> None:
 
     assert single("shop")[0].startswith('app: must be "module:attribute"')
     assert single("a:b", application_group="%{GLOBAL}", threads=4)[0].startswith("threads: a mount in %{GLOBAL}")
-    assert single("a:b", mounts=[])[0].startswith("mounts: unknown argument")
+    for name in ("mounts", "virtual_hosts"):
+        assert single("a:b", **{name: []}) == [
+            f"{name}: unknown argument; single() is about one application: write ApplicationGroups({name}=[...])"
+        ]
+    assert single("shop.py")[0].endswith('did you mean "shop:application"?')
+
+
+def test_names_of_unknown_arguments() -> None:
+    """They come in the order of the call, one short line each, whatever is in them."""
+    names = ["threats", "a\nb\x1b[2J", "k" * 100_000]
+    assert [problem.partition(": ")[0] for problem in problems(lambda: made(mounts=FINE, **dict.fromkeys(names)))] == [
+        "threats",
+        r'"a\nb\x1b[2J"',
+        f'"{"k" * 59}…"',
+    ]
 
 
 # Callable objects -----------------------------------------------------------------------------------------------------
