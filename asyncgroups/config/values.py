@@ -57,6 +57,7 @@ SHOWN_CHARACTERS = 60
 DEFAULT_PORT = 8000  # hypercorn's and gunicorn's
 YEAR = 365 * 24 * 3600  # seconds
 LAST_PORT = 65535
+LONGEST_HOST_NAME = 253  # RFC 1035 section 2.3.4: 255 octets as it goes over the wire
 MOST_THREADS = 1000  # each is a thread of the system with two file descriptors; past it one has mistyped
 UNITS = {
     "": 1, "b": 1,
@@ -181,6 +182,8 @@ def _check_host_name(text: str) -> str:
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::([0-9]{1,5}))?", text)
     if found is None:
         raise refused(f"must be a host name such as {example}, not {shown(text)}")
+    if len(found[1].removesuffix(".")) > LONGEST_HOST_NAME:
+        raise refused(f"{shown(text)}: a host name has at most {LONGEST_HOST_NAME} characters (RFC 1035)")
     if found[2] is not None and not 1 <= int(found[2]) <= LAST_PORT:
         raise refused(f"{shown(text)}: a port is a number from 1 to {LAST_PORT}")
     if text.startswith("["):
@@ -261,7 +264,7 @@ def _judge_application(value: object) -> str | WsgiApplication:
 def _check_import_string(text: str) -> str:
     """``module:attribute``, each a dotted name."""
     module, colon, attribute = text.partition(":")
-    if not colon and _is_dotted(module):
+    if not colon and _is_dotted(module) and len(module) <= SHOWN_CHARACTERS:
         raise refused(
             f'must be "module:attribute", not {shown(text)}; did you mean "{module.removesuffix(".py")}:application"?'
         )

@@ -105,6 +105,25 @@ def test_server_names(name: str, tmp_path: Path) -> None:
     assert configured(tmp_path, f'server_name = "{name}"').server.server_name == name
 
 
+LONGEST = ".".join(["x" * 49] * 5) + ".xyz"
+
+
+@pytest.mark.parametrize("name", [LONGEST, f"{LONGEST}.", f"{LONGEST}:65535"], ids=["name", "dot", "port"])
+def test_the_longest_server_name(name: str, tmp_path: Path) -> None:
+    """A name has 253 characters at most, an alias too; no message about a longer one, or a longer key, is long."""
+    assert configured(tmp_path, f'server_name = "{name}"').server.server_name == name
+    for text in (
+        f'server_name = "x{name}"',
+        f'[[virtual_host]]\nserver_name = "x"\nserver_alias = ["*.x{LONGEST}"]',
+        f'server_name = "{"x" * 100_000}"',
+        f"{'x' * 100_000} = 1",
+        f'[[mount]]\npath = "/x"\napp = "{"x" * 100_000}"',
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            configured(tmp_path, text)
+        assert len(str(caught.value)) < 250
+
+
 def test_frozen(tmp_path: Path) -> None:
     """Nothing of a configuration can be changed once it is there."""
     configuration = configured(tmp_path, "")
