@@ -302,8 +302,8 @@ class GroupInterpreter:
                 'If the application needs it, set application_group = "%%{GLOBAL}" for its mount.',
                 self.label,
                 repr(application) if application else "an application",
-                module,
-                text,
+                _contained(module),
+                _contained(text),
             )
         elif kind == messages.READY:
             with self._lock:

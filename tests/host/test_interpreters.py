@@ -375,6 +375,14 @@ def test_label(group: str, shown: str) -> None:
     assert label(group) == shown
 
 
+def test_a_refusal_forges_no_record(group: Group, caplog: pytest.LogCaptureFixture) -> None:
+    """What the interpreter says of a module is contained like all else that it says."""
+    frame = messages.texts(messages.REFUSED, "", "a\x1b[2J", "no\n[bank #1] forged")
+    assert group.interpreter.hear(messages.REFUSED, frame[messages.FRAME_HEADER :])
+    assert "\x1b" not in caplog.text
+    assert "\n[bank" not in caplog.text
+
+
 def test_signals_stay_with_the_server(group: Group) -> None:
     """An application in its own interpreter cannot take the server's signals."""
     before = signal.getsignal(signal.SIGTERM)
