@@ -171,8 +171,11 @@ def _keep(section: Mount | VirtualHost, *keys: str) -> None:
     """What can be gone through only once is for every configuration that has the section in it."""
     for key in keys:
         value = getattr(section, key)
-        if _is_several(value):
-            object.__setattr__(section, key, tuple(value))
+        try:
+            kept = tuple(value) if _is_several(value) else value
+        except Exception as error:  # noqa: BLE001 - as for ``_value``, where it is refused
+            kept = Raised(error)
+        object.__setattr__(section, key, kept)
 
 
 def _is_several(value: object) -> bool:

@@ -203,7 +203,8 @@ class PythonWords(Words):
     def sentence(self, error: ErrorDetails) -> str:
         """As for a file, with Python's True and False."""
         text = super().sentence(error).replace("must be true or false", "must be True or False")
-        return text.replace(shown(error["input"]), str(error["input"])) if isinstance(error["input"], bool) else text
+        value = error["input"]
+        return text.replace(shown(value), str(value)) if type(value) is bool else text  # isinstance asks a proxy's object
 
     def unknown_argument(self, name: str, known: Collection[str]) -> str:
         """What to say of a keyword argument that there is not; ``known`` are those that there are."""
