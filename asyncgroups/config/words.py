@@ -204,7 +204,8 @@ class PythonWords(Words):
         """As for a file, with Python's True and False."""
         text = super().sentence(error).replace("must be true or false", "must be True or False")
         value = error["input"]
-        return text.replace(shown(value), str(value)) if type(value) is bool else text  # isinstance asks a proxy's object
+        # isinstance would ask a proxy for its object.
+        return text.replace(shown(value), str(value)) if type(value) is bool else text
 
     def unknown_argument(self, name: str, known: Collection[str]) -> str:
         """What to say of a keyword argument that there is not; ``known`` are those that there are."""
