@@ -195,8 +195,6 @@ class State(enum.Enum):
     LOST = "the worker's channel is of no use any more"
     ENDED = "the worker has been given back"
 
-    __hash__ = object.__hash__  # that of Enum is a function in Python, called for each transition
-
 
 _TRANSITIONS = {
     (State.BUSY, State.DONE),

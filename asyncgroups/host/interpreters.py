@@ -330,8 +330,8 @@ def run_apart(source: str, *, descriptor: int, **names: str | float | tuple[int,
     """
 
     def fail(error: Exception) -> None:
-        os.close(descriptor)
         _log.error("nothing watches over the end of this process: %s: %s", type(error).__name__, error)
+        os.close(descriptor)  # now that it has been said: who waits for this may end the process
 
     def live() -> None:
         try:

@@ -264,6 +264,9 @@ def test_a_worker_that_hears_nonsense_ends(
         worker.next()
     assert "ProtocolError" in interpreter.record("a worker has ended").text
     assert interpreter.worker().exchange(2, "t3_nowhere:x")[-1] == messages.DONE
+    for thread in threading.enumerate():
+        if thread.name == "GLOBAL-1":  # it closes its channel first, and then raises into the hook above
+            thread.join(PATIENCE)
 
 
 # Interrupts -----------------------------------------------------------------------------------------------------------
