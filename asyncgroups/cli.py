@@ -119,7 +119,7 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
     """
     configuration = _configuration_or_exit(target, mount=mount, options=options)
     from asyncgroups.loading import groups_of  # noqa: PLC0415 - as above
-    from asyncgroups.tls import check_files  # noqa: PLC0415
+    from asyncgroups.tls import check_files  # noqa: PLC0415 - as above
 
     try:
         if configuration.tls is not None:
@@ -155,7 +155,7 @@ def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], a
     variables = _variables(env)
     configuration = _configuration_or_exit(target, mount=mount, options=options)
     from asyncgroups.explanation import explain as explain_url  # noqa: PLC0415 - as above
-    from asyncgroups.explanation import parse_url  # noqa: PLC0415
+    from asyncgroups.explanation import parse_url  # noqa: PLC0415 - as above
 
     port = next((port for port in configuration.ports if port is not None), None)
     try:
@@ -261,7 +261,7 @@ def _lines_of(explanation: Explanation) -> list[str]:
 def _load(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
     """In a process of its own: an application can end that, in a crash or by ``os._exit``, with any status."""
     from asyncgroups.host.witness import run_in_child  # noqa: PLC0415 - as above
-    from asyncgroups.loading import DOES_NOT_LOAD, HAS_SAID_WHY  # noqa: PLC0415
+    from asyncgroups.loading import DOES_NOT_LOAD, HAS_SAID_WHY  # noqa: PLC0415 - as above
 
     ended = run_in_child(lambda diary: _load_here(configuration, groups, diary))
     if ended.is_orderly:
@@ -281,9 +281,9 @@ def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Dia
     """The process ends with it: what an application has left behind may never come back."""
     import anyio  # noqa: PLC0415 - as above
 
-    from asyncgroups.frontend import logs  # noqa: PLC0415
-    from asyncgroups.host.ending import deadline, end, watch_signals  # noqa: PLC0415
-    from asyncgroups.loading import DOES_NOT_LOAD, load_groups, seconds_to_end  # noqa: PLC0415
+    from asyncgroups.frontend import logs  # noqa: PLC0415 - as above
+    from asyncgroups.host.ending import deadline, end, watch_signals  # noqa: PLC0415 - as above
+    from asyncgroups.loading import DOES_NOT_LOAD, load_groups, seconds_to_end  # noqa: PLC0415 - as above
 
     logs.set_up(configuration.log_level, "asyncgroups")
     table = _own_stdout()

@@ -267,6 +267,7 @@ def _cast_net(supervisor: Supervisor) -> None:
     with _net_lock:
         if supervisor in _supervisors:
             return
+        # Private, and the only hook that runs before the threads are joined.
         register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
         try:
             register(_net)  # for each anew: it refuses as soon as the exit has begun
