@@ -47,7 +47,7 @@ _PATIENT = ("--graceful-timeout", "60")
 HOSTS = {
     "hypercorn": Host(kind="hypercorn", options=_PATIENT),
     "hypercorn-trio": Host(kind="hypercorn-trio", options=_PATIENT),
-    "uvicorn": Host(kind="uvicorn"),
+    "uvicorn": Host(kind="uvicorn-uvloop"),  # what uvicorn takes by default where it is there
     "granian": Host(kind="granian"),
     # Its lifespan reaches nobody, and at SIGTERM uvicorn ends by the signal itself: nothing runs at exit.
     "starlette": Host(kind="starlette", fronts=_STARLETTE, bare=dict.fromkeys(_STARLETTE), stop=signal.SIGINT),
