@@ -31,9 +31,12 @@ def watch_signals(numbers: Iterable[int], *, seconds: float, status: int) -> Non
     The signals need handlers that Python knows. For the main thread, once.
     """
     reading, writing = socket.socketpair()
-    writing.setblocking(False)  # noqa: FBT003 - the standard library's signature
     signals = tuple(int(number) for number in numbers)
     run_apart(_WATCH, descriptor=reading.detach(), seconds=seconds, signals=signals, status=status)
+    writing.settimeout(_START_SECONDS)
+    with contextlib.suppress(OSError):
+        writing.recv(1)  # it watches: from here on an application may keep the GIL that it needs for its start
+    writing.setblocking(False)  # noqa: FBT003 - the standard library's signature
     signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
 
 

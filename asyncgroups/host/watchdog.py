@@ -25,9 +25,13 @@ _SPEAKING_SECONDS = 0.5
 
 
 def watch(descriptor: int, seconds: float, signals: tuple[int, ...], status: int) -> None:
-    """Wait for signal numbers on ``descriptor``, which this function owns."""
+    """Say that it watches on ``descriptor``, which this function owns, and wait for signal numbers there."""
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
     socket.settimeout(None)
+    try:
+        socket.send(b".")
+    except OSError:
+        return  # the other end is closed
     heard = 0
     end_at = math.inf
     while heard < 2 and end_at > time.monotonic():
