@@ -329,7 +329,7 @@ _LOADS_WIDTH = 24
 
 def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
     """Lays out a row; rows are printed one by one, so widths are those of what is known before."""
-    from asyncgroups.host.interpreters import label  # noqa: PLC0415 - as above
+    from asyncgroups.host.group import label  # noqa: PLC0415 - as above
 
     widths = [
         max(len(text) for text in (_COLUMNS[0], *(_printable(one) for group in groups for one in group.applications))),

@@ -27,7 +27,7 @@ from asyncgroups.frontend.lease import Unloaded, load
 from asyncgroups.frontend.lifecycle import stop_apart
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.ending import deadline
-from asyncgroups.host.interpreters import label
+from asyncgroups.host.group import label
 from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost
 from asyncgroups.selection.mounts import GroupSettings, Mount

@@ -34,7 +34,7 @@ from asyncgroups.errors import GroupNameUnresolved, StartFailed
 from asyncgroups.frontend import logs
 from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.host.ending import end, watch_signals
-from asyncgroups.host.interpreters import label
+from asyncgroups.host.group import label
 from asyncgroups.tls import check_files
 
 __all__ = ["serve"]

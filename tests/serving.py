@@ -19,7 +19,7 @@ from typing import cast
 import httpx
 import psutil
 
-__all__ = ["APPS", "KINDS", "Server", "serving", "until"]
+__all__ = ["APPS", "KINDS", "Server", "older_python", "serving", "until"]
 
 APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parent.parent
@@ -31,6 +31,22 @@ _RUNNING = re.compile(
     r"(?:[Rr]unning|Listening|Serving|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)"
 )
 _PATIENCE = 30.0
+
+
+def older_python(version: str) -> str | None:
+    """A Python of this older version, if there is one at hand that works: on PATH, or among pyenv's."""
+    for command in (f"python{version}", *map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            said = subprocess.run(
+                [command, "-c", "import sys; print(*sys.version_info[:2], sep='.')"],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            if said.stdout.strip() == version:
+                return command
+    return None
 
 
 def until(true: Callable[[], object], seconds: float = _PATIENCE, *, what: str = "it") -> object:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import asyncgroups
+from tests.serving import older_python
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "asyncgroups"
@@ -116,6 +117,7 @@ ALLOWED = {
     "_types",
     "_weakrefset",
     "types",
+    "__future__",
 }
 
 IN_AN_INTERPRETER = """
@@ -185,6 +187,31 @@ print(json.dumps(sorted(name.partition(".")[0] for name in sys.modules)))
     assert loaded - set(sys.stdlib_module_names) <= {"asyncgroups", "__main__", "sitecustomize", "usercustomize"} | {
         name for name in loaded if name.startswith(("_", "distutils"))
     }
+
+
+OLDEST_OF_DAEMONS = (3, 12)
+IN_DAEMONS = [path for path in FILES if short(path).startswith(("errors.py", "host/", "wire/", "worker/"))]
+
+
+@pytest.mark.parametrize("path", IN_DAEMONS, ids=short)
+def test_syntax_of_what_daemon_processes_run(path: Path) -> None:
+    """What a daemon process runs is in the words of Python 3.12: it may have a ``python`` of its own."""
+    ast.parse(path.read_text(), feature_version=OLDEST_OF_DAEMONS)
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_an_older_python_loads_what_daemon_processes_run(version: str) -> None:
+    """An older Python, where one is at hand, imports every module of the rooms that a daemon process runs."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in IN_DAEMONS]
+    names = [name.removesuffix(".__init__") for name in names]
+    source = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; print(sys.version_info[:2])"
+    )
+    python = older_python(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    done = subprocess.run([python, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, str(tuple(map(int, version.split("."))))), done.stderr
 
 
 BANNED = {"manager", "handler", "helper", "helpers", "util", "utils", "common", "misc", "data"}

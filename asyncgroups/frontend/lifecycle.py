@@ -30,7 +30,7 @@ from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, Shut
 from asyncgroups.frontend import logs, loops
 from asyncgroups.frontend.lease import Unloaded, load
 from asyncgroups.frontend.supervisor import Supervisor
-from asyncgroups.host.interpreters import label
+from asyncgroups.host.group import label
 from asyncgroups.selection import Selection
 from asyncgroups.selection.mounts import GroupSettings
 

@@ -23,7 +23,8 @@ from types import MappingProxyType
 from asyncgroups.config import Limits, Timeouts, WsgiApplication
 from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
 from asyncgroups.host.ending import end
-from asyncgroups.host.interpreters import Bootstrap, GroupInterpreter, State, label
+from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
+from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.orphans import Orphan
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.host.reaper import Reaper
@@ -122,7 +123,7 @@ class Supervisor:
         app_dir = (settings.app_dir,)
         is_last = is_global and settings.host_path_first
         own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env}
-        interpreter = GroupInterpreter(
+        interpreter = EmbeddedInterpreter(
             Bootstrap(
                 process_group=process_group,
                 application_group=application_group,

@@ -6,6 +6,8 @@ Guarantees:
 - A deadline holds even while an application keeps the main interpreter's GIL: an interpreter of its own watches it.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import logging

@@ -8,6 +8,8 @@ The client has left, the task was cancelled, time was up, or the answer was comp
 - With a limit it is interrupted when that has passed, and given up when it has not obeyed in ``patience`` seconds.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Callable

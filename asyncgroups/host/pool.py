@@ -11,13 +11,15 @@ Guarantees:
   stopped.
 """
 
+from __future__ import annotations
+
 import enum
 import threading
 from collections import deque
 from typing import Protocol
 
 from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, InterpreterFailed, Overloaded, PoolRetired
-from asyncgroups.host.interpreters import GroupInterpreter
+from asyncgroups.host.group import GroupInterpreter
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 

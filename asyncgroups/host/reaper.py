@@ -13,6 +13,8 @@ Guarantees:
 - At its end it hears what has come already: what an interpreter logged last, before it was joined, is not lost.
 """
 
+from __future__ import annotations
+
 import heapq
 import itertools
 import logging

@@ -307,7 +307,7 @@ def parse_request(payload: bytes) -> Request:
     complete, head, body = _parse_head(payload)
     try:
         return Request(head.split(b"\0"), complete=complete, body=body)
-    except ValueError, IndexError:
+    except (ValueError, IndexError):
         raise ProtocolError("a malformed request head") from None
 
 

@@ -33,7 +33,15 @@ def header_value(headers: list[bytes], name: bytes) -> bytes | None:
 class EnvironBuilder:
     """Builds environs for one group: what is the same for each of its requests is made once."""
 
-    def __init__(self, *, process_group: str, application_group: str, threads: int, errors: LineStream) -> None:
+    def __init__(
+        self,
+        *,
+        process_group: str,
+        application_group: str,
+        threads: int,
+        errors: LineStream,
+        multiprocess: bool = False,
+    ) -> None:
         self._errors = errors
         self._same: dict[str, object] = {
             "GATEWAY_INTERFACE": "CGI/1.1",
@@ -41,7 +49,7 @@ class EnvironBuilder:
             "wsgi.version": (1, 0),
             "wsgi.errors": errors,
             "wsgi.multithread": threads != 1,
-            "wsgi.multiprocess": False,
+            "wsgi.multiprocess": multiprocess,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,

@@ -7,6 +7,8 @@ interpreter and nothing else, and what starts a child process hands that table o
 ``TZ`` with ``time.tzset`` and C code that calls getenv see the process's environment: the two exceptions.
 """
 
+from __future__ import annotations
+
 import _posixsubprocess
 import os
 import sys

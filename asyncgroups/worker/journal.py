@@ -10,6 +10,8 @@ Guarantees:
 - An interrupted writer leaves no lock behind.
 """
 
+from __future__ import annotations
+
 import threading
 
 from asyncgroups.errors import ChannelClosed

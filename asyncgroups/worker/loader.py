@@ -8,6 +8,8 @@ Guarantees:
   ImportError; once for each application and module.
 """
 
+from __future__ import annotations
+
 import importlib
 import sys
 import threading

@@ -11,6 +11,8 @@ The same code runs in the interpreter of a group and, for GLOBAL, in the main in
 - The control thread runs no application code but the atexit functions, so that it answers as long as anything can.
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 import sys
@@ -34,13 +36,14 @@ _path_lock = threading.Lock()
 """Of ``sys.path``: in the main interpreter there may be several GLOBALs that start, one of each ASGI application."""
 
 
-def run(
+def run(  # noqa: PLR0913 - plain arguments, because they cross from another interpreter
     control: int,
     process_group: str,
     application_group: str,
     threads: int,
     path: tuple[str, ...],
     environ: tuple[tuple[bytes, bytes], ...] | None,
+    multiprocess: bool = False,  # noqa: FBT001, FBT002 - as above
     *,
     path_end: tuple[str, ...] = (),
     applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None,
@@ -48,13 +51,21 @@ def run(
     """Be the control thread of this interpreter until it is told to stop; the number of workers that are left then.
 
     ``control`` is a file descriptor, from here on owned by this function; ``path`` comes first in ``sys.path``;
-    ``environ`` is the interpreter's environment, None for the main interpreter, which keeps the process's. Plain
-    arguments, because they cross from another interpreter. The main one may have more: ``path_end`` comes last in
-    ``sys.path``, and ``applications`` are callable objects by name.
+    ``environ`` is the interpreter's environment, None for the main interpreter, which keeps the process's;
+    ``multiprocess`` says whether other processes run the same applications (PEP 3333). Plain arguments, because they
+    cross from another interpreter. The main one may have more: ``path_end`` comes last in ``sys.path``, and
+    ``applications`` are callable objects by name.
     """
     channel = Channel(control, blocking=True)
     journal = Journal(channel)
-    interpreter = _Interpreter(journal, process_group, application_group, threads, isolated=environ is not None)
+    environs = EnvironBuilder(
+        process_group=process_group,
+        application_group=application_group,
+        threads=threads,
+        multiprocess=multiprocess,
+        errors=LineStream(journal, ERROR, "wsgi.errors"),
+    )
+    interpreter = _Interpreter(journal, environs, application_group, isolated=environ is not None)
     interpreter.loader.give(applications or {})
     try:
         with _path_lock:
@@ -73,17 +84,10 @@ def run(
 class _Interpreter:
     """What the workers of this interpreter share."""
 
-    def __init__(
-        self, journal: Journal, process_group: str, application_group: str, threads: int, *, isolated: bool
-    ) -> None:
+    def __init__(self, journal: Journal, environs: EnvironBuilder, application_group: str, *, isolated: bool) -> None:
         self.journal = journal
         self.loader = Loader()
-        self.environs = EnvironBuilder(
-            process_group=process_group,
-            application_group=application_group,
-            threads=threads,
-            errors=LineStream(journal, ERROR, "wsgi.errors"),
-        )
+        self.environs = environs
         self.running: dict[int, str] = {}
         """Thread identifier to the application that it loads or runs."""
         self._isolated = isolated

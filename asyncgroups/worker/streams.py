@@ -3,6 +3,8 @@
 ``wsgi.errors`` is a ``journal.LineStream``.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 
@@ -135,7 +137,7 @@ def regular_file(filelike: object) -> tuple[int, int] | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         os.lseek(descriptor, position, os.SEEK_SET)
-    except OSError, ValueError:
+    except (OSError, ValueError):
         return None
     return descriptor, max(0, status.st_size - position)
 

@@ -8,6 +8,8 @@ Standard library, ``wire`` and ``worker``. Guarantees:
 - What the application says is checked before it goes out: a status line, header names and values, bytes, the length.
 """
 
+from __future__ import annotations
+
 from asyncgroups.errors import ClientDisconnected
 from asyncgroups.wire import messages
 from asyncgroups.worker.exchange import Exchange
@@ -246,7 +248,7 @@ def _head(code: bytes, headers: list[tuple[str, str]]) -> tuple[bytes, int | Non
     for pair in headers:
         try:
             name, value = pair
-        except TypeError, ValueError:
+        except (TypeError, ValueError):
             raise TypeError(f"the headers are pairs of name and value, not {pair!r:.80}") from None
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header names and values are str: {pair!r:.80}")

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from asyncgroups.errors import ChannelClosed
-from asyncgroups.host.interpreters import _TRANSITIONS, Bootstrap, GroupInterpreter, State, label
+from asyncgroups.host.group import _TRANSITIONS, EmbeddedInterpreter, State, label
+from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.reaper import Reaper
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
@@ -103,7 +104,7 @@ def refusing(environ, start_response):
 
 
 class Group:
-    """A GroupInterpreter, the ends it was told, and a way to send requests to it."""
+    """An EmbeddedInterpreter, the ends it was told, and a way to send requests to it."""
 
     def __init__(self, reaper: Reaper, apps: Path, **changes: Any) -> None:
         self.ends: queue.SimpleQueue[State] = queue.SimpleQueue()
@@ -115,7 +116,7 @@ class Group:
             "environ": ((b"HOME", b"/nowhere"), (b"PATH", os.environb[b"PATH"]), (b"LANG", b"C.UTF-8")),
             **changes,
         }
-        self.interpreter = GroupInterpreter(
+        self.interpreter = EmbeddedInterpreter(
             Bootstrap(**settings), reaper=reaper, on_end=lambda interpreter: self.ends.put(interpreter.state)
         )
         self.channels: list[Channel] = []
@@ -209,11 +210,11 @@ def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 def test_the_life_of_an_interpreter(start: Callable[..., Group]) -> None:
     """A worker may be asked before its interpreter is there; ``repr`` says how far it is; ``on_end`` comes once."""
     group = start()
-    assert repr(group.interpreter) in ("<GroupInterpreter 'shop' starting>", "<GroupInterpreter 'shop' running>")
+    assert repr(group.interpreter) in ("<EmbeddedInterpreter 'shop' starting>", "<EmbeddedInterpreter 'shop' running>")
     assert group.ask("evaluate", "1+1") == "2"
-    assert repr(group.interpreter) == "<GroupInterpreter 'shop' running>"
+    assert repr(group.interpreter) == "<EmbeddedInterpreter 'shop' running>"
     assert group.end() is State.CLOSED
-    assert repr(group.interpreter) == "<GroupInterpreter 'shop' closed>"
+    assert repr(group.interpreter) == "<EmbeddedInterpreter 'shop' closed>"
     assert group.interpreter.join(PATIENCE)
     assert group.ends.empty()
     group.interpreter.stop(1)
@@ -351,7 +352,7 @@ def test_an_interpreter_is_left_behind(start: Callable[..., Group], tmp_path: Pa
     assert group.ask("evaluate", "1") == "1" if group.channels[0] is not channel else True
     group.interpreter.stop(0.05)
     assert group.ends.get(timeout=PATIENCE) is State.LEFT
-    assert repr(group.interpreter) == "<GroupInterpreter 'shop' left behind>"
+    assert repr(group.interpreter) == "<EmbeddedInterpreter 'shop' left behind>"
     (tmp_path / "file").touch()
     assert group.hear(channel) == b"let go"
 
