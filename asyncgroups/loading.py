@@ -155,6 +155,7 @@ async def _load_group(
         ),
         global_threads=configuration.global_threads,
         environ=environ,
+        process_groups=configuration.process_groups,
         on_refusal=note,
     )
     results: list[tuple[str, Unloaded | None, float, int | None]] = []

@@ -202,7 +202,7 @@ def _say_what_is_served(configuration: Configuration, lifecycle: Lifecycle) -> N
         groups = []
         for port in lifecycle.ports:
             try:
-                groups.append(label(selection.group(host, mount, port=port, env=mount.env)))
+                groups.append(label(selection.group(host, mount, port=port, env=mount.env), mount.process_group))
             except GroupNameUnresolved:
                 groups.append(str(mount.application_group))
         threads = mount.settings.threads

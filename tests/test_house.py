@@ -295,6 +295,7 @@ def test_keyword_only(path: Path) -> None:
         "worker/main.py": {"run"},  # plain arguments, because they cross from another interpreter
         "worker/wsgi.py": {"Response.start_response", "run"},  # PEP 3333
         "wire/messages.py": {"start", "record", "request"},  # the fields of a message, in their order
+        "host/daemon.py": {"main"},  # the arguments of a command line
         "host/watchdog.py": {"expire", "watch"},  # plain arguments, because they cross from another interpreter
         "selection/targets.py": {"split_target"},  # three keys of an ASGI scope, as the specification orders them
         "frontend/lease.py": {"load", "take"},  # from whom, out of what, for what: each has a type of its own

@@ -16,12 +16,13 @@ does nothing else: no logging, no sockets, no environment. All errors of a file 
 May import pydantic, ``selection`` and ``errors``.
 """
 
-from asyncgroups.config.configuration import Configuration, Mounted, Tls
+from asyncgroups.config.configuration import Configuration, Mounted, ProcessSettings, Tls
 from asyncgroups.config.declared import (
     Arguments,
     LimitArguments,
     Mount,
     Options,
+    ProcessGroupArguments,
     TimeoutArguments,
     VirtualHost,
     declared,
@@ -41,6 +42,8 @@ __all__ = [
     "Mounted",
     "Options",
     "Override",
+    "ProcessGroupArguments",
+    "ProcessSettings",
     "TimeoutArguments",
     "Timeouts",
     "Tls",

@@ -6,6 +6,7 @@ May import ``selection``, ``config.model``, ``config.problems`` and ``config.val
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from asyncgroups.config.model import Limits, Timeouts
@@ -16,7 +17,7 @@ from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
 from asyncgroups.selection.mounts import Mount
 
-__all__ = ["Configuration", "Mounted", "Tls"]
+__all__ = ["Configuration", "Mounted", "ProcessSettings", "Tls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,33 @@ class Tls:
     keyfile: str
     keyfile_password: str | None = field(default=None, repr=False)
     ca_certs: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """A process group.
+
+    name: of the group. processes: their number. threads: of the main interpreter of each. python: path of the
+    interpreter, None for this one. python_path: paths of further folders. home: path of the working directory, None for
+    this process's. process_env: variables of their environment, text to text. display_name: what process lists show.
+    maximum_requests: a number, 0 for no limit. startup_timeout, restart_interval, inactivity_timeout: seconds, 0 for no
+    limit. graceful_timeout, shutdown_timeout: seconds.
+    """
+
+    name: str
+    processes: int = 1
+    threads: int = 15
+    python: str | None = None
+    python_path: tuple[str, ...] = ()
+    home: str | None = None
+    process_env: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
+    display_name: str | None = None
+    startup_timeout: float = 15.0
+    maximum_requests: int = 0
+    restart_interval: float = 0.0
+    inactivity_timeout: float = 0.0
+    graceful_timeout: float = 15.0
+    shutdown_timeout: float = 5.0
 
 
 class Mounted(NamedTuple):
@@ -54,6 +82,7 @@ class Configuration:
     limits: ``groups`` and ``backlog`` are numbers; ``request_body`` is in bytes, None for unlimited.
     timeouts: ``startup``, ``queue``, ``request``, ``interrupt`` and ``graceful`` in seconds.
     tls: None where the server speaks plain HTTP.
+    process_groups: name to settings; the server's own process has no name and is not among them.
     applications: name, as ``Mount.application`` has it, to the callable object that was given instead.
     """
 
@@ -68,6 +97,7 @@ class Configuration:
     timeouts: Timeouts
     tls: Tls | None
     applications: Mapping[str, WsgiApplication]
+    process_groups: Mapping[str, ProcessSettings] = field(default=MappingProxyType({}))
 
     @property
     def ports(self) -> tuple[int | None, ...]:

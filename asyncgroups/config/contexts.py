@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from asyncgroups.config.configuration import Configuration, Tls
-from asyncgroups.config.model import Document, MountSection, Settings, VirtualHostSection
+from asyncgroups.config.configuration import Configuration, ProcessSettings, Tls
+from asyncgroups.config.model import PROCESS_GROUPS, Document, MountSection, Settings, VirtualHostSection
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.values import WsgiApplication, shown
 from asyncgroups.config.words import Loc
@@ -89,7 +89,7 @@ class Contexts:
         """The merged configuration; None where something is wrong, and ``problems`` says what."""
         document = self._document
         self._check_folders()
-        bind, tls = self._bind(), self._tls()
+        bind, tls, process_groups = self._bind(), self._tls(), self._process_groups()
         self._check_host_names()
         own = self._placed(self._mounts, self._server)
         inside = {host.loc: self._placed(self._host_mounts(host), host, self._server) for host in self._hosts}
@@ -123,6 +123,7 @@ class Contexts:
             timeouts=document.timeouts,
             tls=tls,
             applications=MappingProxyType(self._applications),
+            process_groups=MappingProxyType(process_groups),
         )
 
     # The contexts
@@ -167,21 +168,24 @@ class Contexts:
         contexts: tuple[Context[Any], ...] = (mount, *around)
         group = _chosen("application_group", contexts)
         name = parse(group.value)
-        process_group = _chosen("process_group", contexts)
+        process_group = self._process_group(contexts)
         threads, python_path = _chosen("threads", contexts), _chosen("python_path", contexts)
         app_dir, process_env = _chosen("app_dir", contexts), _merged("process_env", contexts)
         if _literal(name) == GLOBAL:
             if not self._is_spoilt("application_group", contexts):
-                self._check_global(contexts[: group.depth + 1])
-            threads, process_env = Setting(self._document.global_.threads, ("global", "threads"), 0), {}
+                self._check_global(contexts[: group.depth + 1], process_group.value)
+            threads, process_env = self._global_threads(process_group.value), {}
         app = mount.section.app
         if not isinstance(app, str):
             app = self._named(app, mount.loc)
-            if _literal(name) != GLOBAL and not self._is_spoilt("application_group", contexts):
+            is_elsewhere = _literal(name) != GLOBAL or bool(process_group.value)
+            if is_elsewhere and not self._is_spoilt("application_group", contexts):
+                where = " of this process" if process_group.value else ""
                 self._problems.add(
                     (*mount.loc, "app"),
-                    "a callable object lives in the main interpreter, which runs the application group %{GLOBAL} alone;"
-                    " give an import string such as 'shop.wsgi:application', which each interpreter imports for itself",
+                    f"a callable object lives in the main interpreter{where}, which runs the application group"
+                    " %{GLOBAL} alone; give an import string such as 'shop.wsgi:application', which each interpreter"
+                    " imports for itself",
                 )
         origins = {
             "threads": threads,
@@ -218,6 +222,25 @@ class Contexts:
                 if not self._is_spoilt("application_group", contexts) and not self._is_spoilt(key, contexts)
             },
         )
+
+    def _process_group(self, contexts: Sequence[Context[Any]]) -> Setting:
+        """The process group, which has to be one that there is."""
+        chosen = _chosen("process_group", contexts)
+        known = self._document.process_groups or {}
+        if chosen.loc is None:
+            for name, section in known.items():
+                if section.default:
+                    return Setting(name, (PROCESS_GROUPS, name, "default"), chosen.depth)
+        elif chosen.value and chosen.value not in known and (PROCESS_GROUPS, chosen.value) not in self._dropped:
+            there = f"there are {', '.join(map(shown, known))}" if known else self._problems.words.no_process_groups
+            self._problems.add(chosen.loc, f"there is no process group {shown(chosen.value)}; {there}")
+        return chosen
+
+    def _global_threads(self, process_group: str) -> Setting:
+        section = (self._document.process_groups or {}).get(process_group)
+        if section is not None:
+            return Setting(section.threads, (PROCESS_GROUPS, process_group, "threads"), 0)
+        return Setting(self._document.global_.threads, ("global", "threads"), 0)
 
     def _written(self, locs: Mapping[str, Loc | None]) -> Mapping[str, str]:
         return MappingProxyType({key: self._problems.origin(loc) for key, loc in locs.items() if loc is not None})
@@ -272,6 +295,43 @@ class Contexts:
             return None
         return Tls(**files, keyfile_password=password)
 
+    def _process_groups(self) -> dict[str, ProcessSettings]:
+        result: dict[str, ProcessSettings] = {}
+        default: str | None = None
+        for name, section in (self._document.process_groups or {}).items():
+            loc = (PROCESS_GROUPS, name)
+            if section.default and default is not None:
+                sentence = f"{self._place((PROCESS_GROUPS, default))} is the default already"
+                self._problems.add((*loc, "default"), sentence)
+            default = name if section.default else default
+            python = self._resolve(section.python) if section.python is not None else None
+            if python is not None and not os.access(python, os.X_OK):
+                self._problems.add((*loc, "python"), f"there is no program {python!r}")
+            home = self._resolve(section.home) if section.home is not None else None
+            if home is not None and not os.path.isdir(home):
+                self._problems.add((*loc, "home"), f"there is no folder {home!r}")
+            python_path = tuple(map(self._resolve, section.python_path))
+            for path in python_path:
+                if not os.path.exists(path):
+                    self._problems.add((*loc, "python_path"), f"there is no folder {path!r}")
+            result[name] = ProcessSettings(
+                name=name,
+                processes=section.processes,
+                threads=section.threads,
+                python=python,
+                python_path=python_path,
+                home=home,
+                process_env=MappingProxyType(dict(section.process_env or {})),
+                display_name=section.display_name,
+                startup_timeout=section.startup_timeout,
+                maximum_requests=section.maximum_requests,
+                restart_interval=section.restart_interval,
+                inactivity_timeout=section.inactivity_timeout,
+                graceful_timeout=section.graceful_timeout,
+                shutdown_timeout=section.shutdown_timeout,
+            )
+        return result
+
     # The rules
 
     def _check_folders(self) -> None:
@@ -297,11 +357,13 @@ class Contexts:
                     on = f"on port {port}" if port else "without a port"
                     self._problems.add(loc, f"{shown(text)} {on} is a name of {self._place(first.loc)} already")
 
-    def _check_global(self, contexts: Sequence[Context[Any]]) -> None:
+    def _check_global(self, contexts: Sequence[Context[Any]], process_group: str) -> None:
         """``contexts``: from the mount to the one that chose GLOBAL; what wider ones say is for other groups."""
         for loc, section in contexts:
             if section.threads is not None:
                 where = self._problems.words.global_threads
+                if process_group:
+                    where = f"in {self._place((PROCESS_GROUPS, process_group))}"
                 sentence = f"a mount in %{{GLOBAL}} has the threads of the main interpreter; set them {where}"
                 self._problems.add((*loc, "threads"), sentence)
             if section.process_env:
@@ -309,17 +371,23 @@ class Contexts:
                     "a mount in %{GLOBAL} has the os.environ of the server; set variables where the server is started,"
                     " or use env for those of the request"
                 )
+                if process_group:
+                    place = self._place((PROCESS_GROUPS, process_group, "process_env"))
+                    sentence = (
+                        "a mount in %{GLOBAL} has the os.environ of its process; set variables in"
+                        f" {place}, or use env for those of the request"
+                    )
                 self._problems.add((*loc, "process_env"), sentence)
 
     def _check_groups(self, mounts: Sequence[Placed]) -> None:
         """Mounts of one group agree about what a group has only once; names that are not literal are unknown yet."""
-        first_of: dict[str, Placed] = {}
+        first_of: dict[tuple[str, str], Placed] = {}
         known: set[tuple[Loc, str, object]] = set()
         for placed in mounts:
             name = _literal(placed.mount.application_group)
             if name is None:
                 continue
-            first = first_of.setdefault(name, placed)
+            first = first_of.setdefault((placed.mount.process_group, name), placed)
             group = f"application group {shown(name) if name else '%{GLOBAL}'}"
             for key in (key for key in placed.origins if key in first.origins):
                 setting, other = placed.origins[key], first.origins[key]

@@ -8,15 +8,25 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from asyncgroups.config.configuration import Configuration
+from asyncgroups.config.model import PROCESS_GROUPS
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.reader import from_mapping
 from asyncgroups.config.values import LogLevel, WsgiApplication
 from asyncgroups.config.words import PythonWords, Raised, quoted
 
-__all__ = ["Arguments", "LimitArguments", "Mount", "Options", "TimeoutArguments", "VirtualHost", "declared"]
+__all__ = [
+    "Arguments",
+    "LimitArguments",
+    "Mount",
+    "Options",
+    "ProcessGroupArguments",
+    "TimeoutArguments",
+    "VirtualHost",
+    "declared",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,7 @@ class Mount:
     The rest as in ``asyncgroups.toml``; None takes what the virtual host or the server configuration says.
 
     application_group: name of the group, or %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} (WSGIApplicationGroup).
-    process_group: "" for this process (WSGIProcessGroup).
+    process_group: name of one of ``process_groups``; "" for this process (WSGIProcessGroup).
     threads: number of threads that live in the group's interpreter, at most 1000.
     preload: whether the application is loaded at the start.
     env: variables of each request's environment, name to value (SetEnv).
@@ -108,13 +118,46 @@ class TimeoutArguments(TypedDict, total=False):
     """How long running requests may go on when the application is stopped."""
 
 
+class ProcessGroupArguments(TypedDict, total=False):
+    """One of ``process_groups``: as [process_group.NAME] of ``asyncgroups.toml``."""
+
+    default: bool
+    """Whether it is the process group of what says nothing else."""
+    processes: int
+    """Daemon processes of the group."""
+    threads: int
+    """Threads of each process's main interpreter, which runs the application group %{GLOBAL}."""
+    python: str | os.PathLike[str]
+    """The python that the processes run, 3.12 or later; by default this process's."""
+    python_path: Sequence[str | os.PathLike[str]]
+    """Further folders of sys.path in each interpreter."""
+    home: str | os.PathLike[str]
+    """Working directory of the processes; by default this process's."""
+    process_env: Mapping[str, str]
+    """Variables of os.environ in the processes."""
+    display_name: str
+    """What process lists show."""
+    startup_timeout: float
+    """Seconds a process has to be ready; 0 is no limit."""
+    maximum_requests: int
+    """Requests after which a process is replaced; 0 is no limit."""
+    restart_interval: float
+    """Seconds after which a process is replaced; 0 is no limit."""
+    inactivity_timeout: float
+    """Seconds without a request after which a process that has had one is replaced; 0 is no limit."""
+    graceful_timeout: float
+    """Seconds for the requests of a process that is replaced."""
+    shutdown_timeout: float
+    """Seconds after that until the process is ended by force."""
+
+
 class Options(TypedDict, total=False):
     """The keyword arguments that every way to write a configuration in Python has; as in ``asyncgroups.toml``."""
 
     application_group: str
     """Name of the application group: %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or any other text."""
-    process_group: Literal[""]
-    """Name of the process group; "" is this process."""
+    process_group: str
+    """Name of one of ``process_groups``; "" is this process."""
     threads: int
     """Threads that live in each group's interpreter, at most 1000."""
     preload: bool
@@ -133,6 +176,8 @@ class Options(TypedDict, total=False):
     """Least level of what is logged, where the host has set up no logging for ``asyncgroups``."""
     global_threads: int
     """Threads that run the application group %{GLOBAL}, at most 1000."""
+    process_groups: Mapping[str, ProcessGroupArguments]
+    """Daemon processes, by the name of their group."""
     limits: LimitArguments
     """What a client can make the applications hold."""
     timeouts: TimeoutArguments
@@ -183,7 +228,7 @@ def _is_several(value: object) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
 
 
-_KEYS = {"mounts": "mount", "virtual_hosts": "virtual_host"}
+_KEYS = {"mounts": "mount", "virtual_hosts": "virtual_host", "process_groups": PROCESS_GROUPS}
 
 
 def _table(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +249,9 @@ def _taken(key: str, value: Any) -> Any:
     match key, value:
         case "mounts" | "virtual_hosts", _ if _is_several(value):
             return [_section(one, Mount if key == "mounts" else VirtualHost) for one in value]
-        case "app_dir", os.PathLike():
+        case "process_groups", Mapping():
+            return {name: _table(one) if isinstance(one, Mapping) else one for name, one in value.items()}
+        case "app_dir" | "python" | "home", os.PathLike():
             return os.fsdecode(value)
         case "python_path", _ if _is_several(value):
             return [os.fsdecode(one) if isinstance(one, os.PathLike) else one for one in value]

@@ -21,6 +21,7 @@ from asyncgroups.config.values import (
     MountPath,
     PathText,
     ProcessGroup,
+    ProcessGroupName,
     Seconds,
     Secret,
     SecretVariableValue,
@@ -33,15 +34,20 @@ from asyncgroups.config.values import (
 )
 
 __all__ = [
+    "PROCESS_GROUPS",
     "Document",
     "GlobalSection",
     "Limits",
     "MountSection",
+    "ProcessGroupSection",
     "Section",
     "Settings",
     "Timeouts",
     "VirtualHostSection",
 ]
+
+PROCESS_GROUPS = "process_group.*"
+"""What the reader calls the tables [process_group.NAME]: in TOML they and the setting process_group share a key."""
 
 # TOML has lists, a frozen model has tuples: pydantic's strict mode would not turn one into the other.
 type Many[Item] = Annotated[tuple[Item, ...], Field(strict=False)]
@@ -134,6 +140,41 @@ class Timeouts(Section):
     """How long running requests may go on after the server was told to stop."""
 
 
+class ProcessGroupSection(Section):
+    """[process_group.NAME]: daemon processes (WSGIDaemonProcess)."""
+
+    default: Switch = False
+    """Whether it is the process group of what says nothing else: of the server configuration."""
+    processes: Threads = 1
+    """Daemon processes of the group (processes=)."""
+    threads: Threads = 15
+    """Threads of each process's main interpreter, which runs the application group %{GLOBAL} (threads=)."""
+    python: PathText | None = None
+    """The python that the processes run, 3.12 or later, of a virtual environment perhaps, relative to this file; by
+    default the server's (python-home=)."""
+    python_path: Many[PathText] = ()
+    """Further folders of sys.path in each interpreter, relative to this file (python-path=)."""
+    home: PathText | None = None
+    """Working directory of the processes, relative to this file; by default the server's (home=)."""
+    process_env: Variables | None = None
+    """Variables of os.environ in the processes."""
+    display_name: VariableValue | None = None
+    """What process lists show (display-name=)."""
+    startup_timeout: Seconds = 15.0
+    """Seconds a process has to be ready; 0 is no limit (startup-timeout=)."""
+    maximum_requests: Backlog = 0
+    """Requests after which a process is replaced; 0 is no limit (maximum-requests=)."""
+    restart_interval: Seconds = 0.0
+    """Seconds after which a process is replaced; 0 is no limit (restart-interval=)."""
+    inactivity_timeout: Seconds = 0.0
+    """Seconds without a request after which a process that has had one is replaced; 0 is no limit
+    (inactivity-timeout=)."""
+    graceful_timeout: Seconds = 15.0
+    """Seconds for the requests of a process that is replaced; then they are interrupted (graceful-timeout=)."""
+    shutdown_timeout: Seconds = 5.0
+    """Seconds after that until the process is ended by force (shutdown-timeout=)."""
+
+
 class Document(Settings):
     """The whole file; the top level is the server configuration."""
 
@@ -151,6 +192,8 @@ class Document(Settings):
     """Password of the private key."""
     ca_certs: PathText | None = None
     """Certificates of the authorities that clients' certificates are checked against."""
+    process_groups: Annotated[dict[ProcessGroupName, ProcessGroupSection] | None, Field(alias=PROCESS_GROUPS)] = None
+    """Daemon processes (WSGIDaemonProcess)."""
     global_: Annotated[GlobalSection, Field(alias="global")] = GlobalSection()
     """The main interpreter."""
     limits: Limits = Limits()

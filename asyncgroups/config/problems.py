@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from asyncgroups.config.words import VARIABLES, Loc, Words
+from asyncgroups.config.words import VARIABLES, Loc, Words, as_written
 
 __all__ = ["Problems", "lines_of", "loc_of", "without"]
 
@@ -62,7 +62,8 @@ class Problems:
             if loc and (option := self._options.get(str(loc[0]))):
                 rendered.append((0, f"{option}: {text}"))
                 continue
-            line = next((lines[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in lines), 0)
+            written = as_written(loc)
+            line = next((lines[written[:end]] for end in range(len(loc), 0, -1) if written[:end] in lines), 0)
             before = f"{self._source}:{line}: " if line else ""
             rendered.append((line, before + (f"{self.words.place(loc)}: " if loc else "") + text))
         return [text for _, text in sorted(rendered, key=lambda item: item[0])]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.contexts import Contexts
-from asyncgroups.config.model import Document
+from asyncgroups.config.model import PROCESS_GROUPS, Document
 from asyncgroups.config.problems import Problems, loc_of, without
 from asyncgroups.config.words import ARRAYS, FileWords, Loc
 from asyncgroups.errors import ConfigurationError
@@ -91,6 +91,8 @@ def _build(
         **_overruled(mapping, frozenset(overrides)),
         **{key: _from_here(key, override.value) for key, override in overrides.items()},
     }
+    if isinstance(table.get("process_group"), dict):
+        table[PROCESS_GROUPS] = table.pop("process_group")
     document, dropped = _checked(table, problems)
     configuration = None
     if document is not None:

@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import core_schema
 
 from asyncgroups.config.contexts import DEFAULTS
-from asyncgroups.config.model import Document
+from asyncgroups.config.model import PROCESS_GROUPS, Document
 
 __all__ = ["schema"]
 
@@ -54,6 +54,10 @@ class _ForEditors(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """The schema, as what ``json.dumps`` takes."""
     document = Document.model_json_schema(ref_template=f"{_HERE}{{model}}", schema_generator=_ForEditors)
+    properties = document["properties"]
+    tables = properties.pop(PROCESS_GROUPS)
+    setting = properties["process_group"]
+    properties["process_group"] = {"description": setting.pop("description"), "anyOf": [setting, tables]}
     for key, value in DEFAULTS.items():
         document["properties"][key]["default"] = list(value) if isinstance(value, tuple) else value
     return document

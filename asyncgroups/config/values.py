@@ -39,6 +39,7 @@ __all__ = [
     "MountPath",
     "PathText",
     "ProcessGroup",
+    "ProcessGroupName",
     "Seconds",
     "Secret",
     "SecretVariableValue",
@@ -214,9 +215,15 @@ def _check_group_text(text: str) -> str:
 
 
 def _check_process_group(text: str) -> str:
-    if text:
-        raise refused(f'{shown(text)}: daemon processes are not available yet; leave it out, or write ""')
-    return text
+    if "%{" in text:
+        raise refused(f'{shown(text)}: a process group has one name, or "" for the server\'s own process')
+    return _check_group_text(text) if text else text
+
+
+def _check_process_group_name(text: str) -> str:
+    if not text:
+        raise refused('a process group has a name; "" is the server\'s own process')
+    return _check_process_group(text)
 
 
 def _check_mount_path(text: str) -> str:
@@ -365,7 +372,8 @@ HostAlias = Annotated[str, *_string(_check_alias, pattern=rf"^({_HOST}|\*\.{_NAM
 HostName = Annotated[str, *_string(_check_host_name, pattern=rf"^{_HOST}(:[0-9]{{1,5}})?$")]
 MountPath = Annotated[str, *_string(_check_mount_path, pattern="^/[^?#]*$")]
 PathText = Annotated[str, *_string(_check_path_text, minLength=1)]
-ProcessGroup = Annotated[str, *_string(_check_process_group, maxLength=0)]
+ProcessGroup = Annotated[str, *_string(_check_process_group, pattern="^([^%]|%[^{])*%?$")]
+ProcessGroupName = Annotated[str, AfterValidator(_check_process_group_name)]
 Secret = Annotated[str, must_be("a string", secret=True)]
 Seconds = Annotated[
     float,

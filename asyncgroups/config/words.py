@@ -13,17 +13,19 @@ from types import MappingProxyType
 from pydantic_core import ErrorDetails
 
 from asyncgroups.config.model import (
+    PROCESS_GROUPS,
     Document,
     GlobalSection,
     Limits,
     MountSection,
+    ProcessGroupSection,
     Section,
     Timeouts,
     VirtualHostSection,
 )
 from asyncgroups.config.values import SHOWN_CHARACTERS, shown
 
-__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Raised", "Words", "quoted"]
+__all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Raised", "Words", "as_written", "quoted"]
 
 type Loc = tuple[int | str, ...]
 """Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""
@@ -37,6 +39,7 @@ TABLES: Mapping[tuple[str, ...], type[Section]] = MappingProxyType(
         ("global",): GlobalSection,
         ("limits",): Limits,
         ("timeouts",): Timeouts,
+        (PROCESS_GROUPS,): ProcessGroupSection,
     }
 )
 ARRAYS = frozenset({"mount", "virtual_host"})
@@ -68,17 +71,19 @@ class Words(ABC):
     """The words of one kind of configuration.
 
     nothing_mounted: sentence for one that mounts nothing. global_threads: where the threads of GLOBAL are set.
+    no_process_groups: what to do where there are none.
     host_path_first: whether the main interpreter's own ``sys.path`` comes before an ``app_dir`` that nobody has given.
     """
 
     nothing_mounted: str
     global_threads: str
+    no_process_groups: str
     host_path_first: bool
 
     def place(self, loc: Loc) -> str:
         """What the place is called: ``virtual_host[0].mount[1].path``."""
         text = ""
-        for part in loc:
+        for part in as_written(loc):
             if isinstance(part, int):
                 text += f"[{part}]"
             else:
@@ -136,6 +141,7 @@ class FileWords(Words):
 
     nothing_mounted = "nothing is mounted; add a [[mount]] with a path and an app"
     global_threads = "in [global] threads"
+    no_process_groups = "describe it in a [process_group.NAME]"
     host_path_first = False
 
     def _unknown(self, loc: Loc) -> str:
@@ -185,6 +191,7 @@ class PythonWords(Words):
 
     nothing_mounted = "nothing is mounted; give mounts=[Mount(path, app)]"
     global_threads = "with global_threads"
+    no_process_groups = "describe it in process_groups"
     host_path_first = True
 
     def __init__(self, *, single: bool) -> None:
@@ -197,6 +204,8 @@ class PythonWords(Words):
         if self._single and loc[:2] == ("mount", 0):
             loc = loc[2:] or ("app",)
         inside = [at for at, part in enumerate(loc) if isinstance(part, str) and part in VARIABLES][:1]
+        if loc[:1] == (PROCESS_GROUPS,):
+            return super().place(("process_groups", *loc[1:]))
         arrays = loc[: inside[0]] if inside else loc
         return super().place(tuple(f"{part}s" if part in ARRAYS else part for part in arrays) + loc[len(arrays) :])
 
@@ -242,8 +251,15 @@ def _unless_secret(name: str, value: object) -> str:
     return "" if name == SECRET else f", not {shown(value)}"
 
 
+def as_written(loc: Loc) -> Loc:
+    """The place as a file has it: [process_group.NAME] begins with the key of a setting."""
+    return ("process_group", *loc[1:]) if loc[:1] == (PROCESS_GROUPS,) else loc
+
+
 def _names(loc: Loc) -> tuple[str, ...]:
-    return tuple(part for part in loc if isinstance(part, str))
+    """The keys on the way to a place; names that somebody has made up are none."""
+    made_up = 1 if loc[:1] == (PROCESS_GROUPS,) else -1
+    return tuple(part for at, part in enumerate(loc) if isinstance(part, str) and at != made_up)
 
 
 def _keys(table: type[Section]) -> list[str]:

@@ -27,7 +27,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
-from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, RequestTimedOut
+from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, RequestTimedOut
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
 from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, Lease, State, take
@@ -129,11 +129,9 @@ class Exchange:
         try:
             self._count(body)
             first, rest = self._request(head, body)
-            lease = self._lease = await take(self._supervisor, find, self._number, first=first, client=self._look_ahead)
+            lease = await self._hand_over(find, first)
             if lease is None:
                 return
-            if lease.sent < len(first):
-                await lease.write(first, lease.sent)
             if rest:
                 self._put_back(rest)
             if not self._uploaded or not await self._hear_at_once(lease):
@@ -145,6 +143,25 @@ class Exchange:
                 self._part()
             if self._file is not None:
                 self._file.close()
+
+    async def _hand_over(self, find: Callable[[], Pool], first: bytes) -> Lease | None:
+        """A lease whose worker has all of ``first``; None when the client left before.
+
+        One that has died meanwhile never had it: the request goes to another.
+        """
+        for is_last in (False, False, True):
+            lease = self._lease = await take(self._supervisor, find, self._number, first=first, client=self._look_ahead)
+            if lease is None:
+                return None
+            try:
+                if lease.sent < len(first):
+                    await lease.write(first, lease.sent)
+                return lease
+            except ChannelClosed:
+                if is_last:
+                    raise
+                lease.end()
+        return None
 
     def _request(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
         """REQUEST, with as much of the body as fits into one message; and the rest of the body."""

@@ -234,7 +234,7 @@ class Lease:
     @property
     def label(self) -> str:
         """The application group's name, as logs show it."""
-        return self._worker.pool.interpreter.label
+        return self._worker.label
 
     def _move(self, state: State) -> None:
         if (self.state, state) not in _TRANSITIONS:

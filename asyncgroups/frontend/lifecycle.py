@@ -130,8 +130,10 @@ class Lifecycle:
                         global_threads=configuration.global_threads,
                         environ=os.environb,
                         applications=configuration.applications,
+                        process_groups=configuration.process_groups,
                     ),
                 )
+                self.running.supervisor.start_processes()
             return self.running
 
     def drain(self) -> None:

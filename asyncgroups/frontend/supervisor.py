@@ -3,10 +3,12 @@
 Imports ``config``, ``selection``, ``host``. Guarantees:
 
 - ``pool`` decides under a lock and waits for nothing: an interpreter is created by a thread of its own.
-- No more than ``limits.groups`` interpreters are alive at once, those that were given up included.
+- No more than ``limits.groups`` interpreters are alive at once, those that were given up included; a group in daemon
+  processes counts for one.
 - An interpreter that has failed, or has a worker that does not obey an interrupt, is replaced with the next request; it
   gets no further request, and is closed only when all its workers have come back.
 - ``stop`` returns after the graceful time plus the interrupt time at the latest.
+- Daemon processes are started with the first request for one of their groups, or when the server starts.
 - The process's environment is read once: what GLOBAL writes into it later reaches no other group.
 """
 
@@ -20,8 +22,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from asyncgroups.config import Limits, Timeouts, WsgiApplication
+from asyncgroups.config import Limits, ProcessSettings, Timeouts, WsgiApplication
 from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
+from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.host.ending import end
 from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
 from asyncgroups.host.interpreters import Bootstrap
@@ -35,6 +38,7 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger("asyncgroups")
 
+_NO_PROCESS_GROUPS: Mapping[str, ProcessSettings] = MappingProxyType({})
 _NO_APPLICATIONS: Mapping[str, WsgiApplication] = MappingProxyType({})
 
 _MARGIN = 0.25
@@ -56,9 +60,12 @@ class Supervisor:
         global_threads: int,
         environ: Mapping[bytes, bytes],
         applications: Mapping[str, WsgiApplication] = _NO_APPLICATIONS,
+        process_groups: Mapping[str, ProcessSettings] = _NO_PROCESS_GROUPS,
         on_refusal: Callable[[str, str, str], None] | None = None,
     ) -> None:
         """``environ`` is the process's; ``applications`` are callable objects by name, for GLOBAL."""
+        self._process_settings = process_groups
+        self._process_groups: dict[str, ProcessGroup] = {}
         self._applications = applications
         self.limits = limits
         self.timeouts = timeouts
@@ -105,8 +112,10 @@ class Supervisor:
             _log.warning(
                 "[%s] two mounts of this application group differ in threads, app_dir, python_path or process_env; "
                 "the settings of the first one that was asked for hold for both",
-                label(key[1]),
+                label(key[1], key[0]),
             )
+        if key[0]:
+            self._process_groups[key[0]].complete(key[1])
         return pool
 
     def _make(self, key: tuple[str, str], settings: GroupSettings) -> tuple[Pool, GroupSettings]:
@@ -115,7 +124,9 @@ class Supervisor:
         _cast_net(self)
         process_group, application_group = key
         is_global = not application_group
-        if not is_global and sum(1 for one in self._alive if one.bootstrap.environ is not None) >= self.limits.groups:
+        if process_group:
+            return self._make_in_processes(key, settings)
+        if not is_global and self._count() >= self.limits.groups:
             raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
         if is_global and len(self._stuck) >= self.limits.groups:
             raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
@@ -146,6 +157,54 @@ class Supervisor:
         self._alive[interpreter] = pool
         self._pools[key] = pool, settings
         return pool, settings
+
+    def _make_in_processes(self, key: tuple[str, str], settings: GroupSettings) -> tuple[Pool, GroupSettings]:
+        process_group, application_group = key
+        if self._count() >= self.limits.groups:
+            raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
+        group = self._process_group(process_group)
+        own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env}
+        bootstrap = Bootstrap(
+            process_group=process_group,
+            application_group=application_group,
+            threads=settings.threads if application_group else group.settings.threads,
+            path=(settings.app_dir, *settings.python_path, *group.settings.python_path),
+            environ=tuple({**group.environ, **own}.items()) if application_group else None,
+        )
+        pool = group.pool(bootstrap, backlog=self.limits.backlog)
+        self._pools[key] = pool, settings
+        return pool, settings
+
+    def _process_group(self, name: str) -> ProcessGroup:
+        """Raises OSError."""
+        group = self._process_groups.get(name)
+        if group is None:
+            settings = self._process_settings[name]
+            own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env.items()}
+            group = ProcessGroup(
+                settings, environ=self._environ | own, reaper=self._reaper, on_refusal=self._on_refusal
+            )
+            _cast_net(self)
+            group.start()
+            self._process_groups[name] = group
+        return group
+
+    def _count(self) -> int:
+        """Application groups that have interpreters, GLOBAL apart."""
+        embedded = sum(1 for one in self._alive if one.bootstrap.environ is not None)
+        return embedded + sum(1 for process_group, _ in self._pools if process_group)
+
+    def _all_pools(self) -> list[Pool]:
+        return [*self._alive.values(), *(pool for group in self._process_groups.values() for pool in group.pools)]
+
+    def start_processes(self) -> None:
+        """Start every daemon process: the first request finds it there. What cannot be is tried again then."""
+        with self._lock:
+            for name in self._process_settings:
+                try:
+                    self._process_group(name)
+                except OSError as error:
+                    _log.error("[%s] no daemon process can be started: %s", name, error)
 
     def _ended(self, interpreter: GroupInterpreter) -> None:
         """In the thread of an interpreter that has come to its end."""
@@ -184,14 +243,19 @@ class Supervisor:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
         pool = worker.pool
         with self._lock:
-            if pool in self._stuck or pool.interpreter not in self._alive:
-                return
-            self._stuck.add(pool)
-            self._forget(pool)
+            group = self._process_groups.get(worker.member.interpreter.bootstrap.process_group)
+            if group is None:
+                if pool in self._stuck or worker.member.interpreter not in self._alive:
+                    return
+                self._stuck.add(pool)
+                self._forget(pool)
+        if group is not None:
+            group.give_up(worker)
+            return
         _log.error(
             "[%s] request #%d did not end within %g s of its interrupt: its interpreter is given up, the next request "
             "to this application group gets a new one",
-            pool.interpreter.label,
+            worker.label,
             worker.exchange,
             self.timeouts.interrupt,
         )
@@ -220,6 +284,9 @@ class Supervisor:
         with self._lock:
             self._closing = True
             alive = dict(self._alive)
+            groups = list(self._process_groups.values())
+        for group in groups:
+            group.stop(self._end_at - _MARGIN - time.monotonic())
         for interpreter, pool in alive.items():
             pool.retire()
             interpreter.stop(self._end_at - _MARGIN - time.monotonic())
@@ -228,6 +295,9 @@ class Supervisor:
             interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
         for interpreter in self._failed:
             interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
+        in_processes = [name for group in groups for name in group.join(self._end_at - _MARGIN / 2)]
+        if in_processes and not self._stopped:
+            _log.error("these application groups were ended by force: %s", ", ".join(sorted(in_processes)))
         with self._lock:
             left = [one.label for one in self._alive if one.bootstrap.environ is not None]
             left += [one.label for one in self._failed if not one.join(0)]
@@ -241,7 +311,7 @@ class Supervisor:
     def _cut(self) -> None:
         with self._lock:
             self._closing = True
-            pools = list(self._alive.values())
+            pools = self._all_pools()
         for pool in pools:
             pool.refuse(ShuttingDown("the server shuts down"))
             for worker in pool.busy:
@@ -250,7 +320,7 @@ class Supervisor:
     def _sever(self) -> None:
         """End the exchanges of those that do not obey: their clients learn that there will be no more."""
         with self._lock:
-            pools = list(self._alive.values())
+            pools = self._all_pools()
         for pool in pools:
             for worker in pool.busy:
                 worker.channel.shut()

@@ -139,6 +139,10 @@ class GroupInterpreter(ABC):
         """Have RequestInterrupted raised in ``worker`` if it is still busy with ``exchange``."""
         self._say(messages.numbers(messages.INTERRUPT, worker, exchange))
 
+    def ping(self) -> None:
+        """Have it say that it lives."""
+        self._say(messages.frame(messages.PING))
+
     def stop(self, seconds: float) -> None:
         """Let it wait for its workers, at most ``seconds``, run its atexit functions and end. The earliest holds."""
         with self._lock:

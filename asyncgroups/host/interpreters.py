@@ -28,7 +28,7 @@ from asyncgroups.worker import main as worker_main
 if TYPE_CHECKING:
     from concurrent import interpreters
 
-__all__ = ["OLDEST", "Bootstrap", "Inside", "run_apart"]
+__all__ = ["OLDEST", "Bootstrap", "Inside", "run_apart", "run_outliving"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -151,7 +151,9 @@ class Inside:
 def _create() -> interpreters.Interpreter:
     if sys.version_info < OLDEST:
         version = ".".join(map(str, sys.version_info[:3]))
-        raise InterpreterFailed(f"Python {version} has its main interpreter only: %{{GLOBAL}} in its process groups")
+        raise InterpreterFailed(
+            f"Python {version} has one interpreter, which is for the application group %{{GLOBAL}} alone"
+        )
     from concurrent import interpreters  # noqa: PLC0415 - see the first lines
 
     return interpreters.create()
@@ -201,3 +203,15 @@ def run_apart(source: str, *, descriptor: int, **names: str | float | tuple[int,
         threading.Thread(target=live, name="asyncgroups-apart", daemon=True).start()
     except RuntimeError as error:
         fail(error)
+
+
+def run_outliving(lifeline: int, folder: str) -> bool:
+    """Have an interpreter of its own end this process with the server; False where this Python has none.
+
+    See ``watchdog.outlive``, which owns ``lifeline`` from here on.
+    """
+    if sys.version_info < OLDEST:
+        return False
+    source = "from asyncgroups.host.watchdog import outlive\noutlive(descriptor, folder)"
+    run_apart(source, descriptor=lifeline, folder=folder)
+    return True

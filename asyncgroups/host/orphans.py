@@ -71,7 +71,7 @@ class Orphan:
     def lost(self, reason: str) -> None:
         """The worker has ended."""
         self._cancel()
-        _log.error("[%s] a worker was lost: %s", self._worker.pool.interpreter.label, reason)
+        _log.error("[%s] a worker was lost: %s", self._worker.label, reason)
         self._worker.pool.lose(self._worker)
 
     def _interrupt(self) -> None:

@@ -4,11 +4,16 @@ Guarantees:
 
 - Every decision is synchronous and made under one lock, from whichever thread; nobody waits in here.
 - A worker is with the pool, with one exchange, or with the reaper; it comes back once, by ``release`` or by ``lose``.
-- A broken worker is never used again. There are never more than ``threads`` workers, and none before it is needed.
+- A broken worker is never used again. There are never more than ``threads`` workers in one interpreter, and none before
+  it is needed.
 - Requests wait in their order, at most ``backlog`` of them. A ticket is told once: of its worker, or of its error;
   one that is withdrawn after it has been told gives its worker back.
 - A retired pool takes no request, and lets each worker go when it is free; after the last one its interpreter is
   stopped.
+- A group has one interpreter in each process of its process group. A request goes where a worker is free, and among
+  those to the process with the fewest exchanges in flight; those that wait are for whichever gets free first. Where
+  processes come and go they wait for the next one. One that has lost a worker gets no request until it has said that
+  it lives.
 """
 
 from __future__ import annotations
@@ -16,32 +21,71 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
-from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, InterpreterFailed, Overloaded, PoolRetired
+from asyncgroups.errors import (
+    ApplicationGroupsError,
+    ChannelClosed,
+    InterpreterFailed,
+    Overloaded,
+    PoolRetired,
+    ProtocolError,
+)
 from asyncgroups.host.group import GroupInterpreter
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["Pool", "State", "Ticket", "Worker"]
+__all__ = ["Member", "Pool", "State", "Ticket", "Worker"]
 
 _LAST_SECONDS = 5.0
 
 
 class State(enum.Enum):
-    """The life of a pool."""
+    """The life of a pool, and of a member."""
 
     OPEN = "open"
+    SUSPECT = "perhaps dead"
     RETIRED = "retired"
+
+
+class Member:
+    """The workers of one of a pool's interpreters.
+
+    kin: the members, of whichever pool, whose interpreters live in the same process.
+    """
+
+    __slots__ = ("busy", "idle", "interpreter", "kin", "made", "pool", "served", "state")
+
+    def __init__(self, pool: Pool, interpreter: GroupInterpreter, kin: list[Member]) -> None:
+        self.pool: Pool = pool
+        self.interpreter: GroupInterpreter = interpreter
+        self.kin: list[Member] = kin
+        self.state: State = State.OPEN
+        self.idle: list[Worker] = []
+        self.busy: set[Worker] = set()
+        self.made: int = 0
+        """Workers so far: each has a number of its own."""
+        self.served: int = 0
+        """Exchanges that are over."""
+
+    def __repr__(self) -> str:
+        return f"<Member {self.interpreter.label!r} {self.state.value}: {len(self.busy)} busy, {len(self.idle)} idle>"
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges in its process."""
+        return sum(len(one.busy) for one in self.kin)
 
 
 class Worker:
     """A worker as the front end sees it: its channel, and what it is busy with."""
 
-    __slots__ = ("channel", "exchange", "inlet", "number", "pool", "ready")
+    __slots__ = ("channel", "exchange", "inlet", "member", "number", "pool", "ready")
 
-    def __init__(self, pool: Pool, number: int, channel: Channel) -> None:
+    def __init__(self, pool: Pool, number: int, channel: Channel, *, member: Member) -> None:
         self.pool: Pool = pool
+        self.member: Member = member
         self.number: int = number
         self.channel: Channel = channel
         self.exchange: int = 0
@@ -53,7 +97,12 @@ class Worker:
 
     def __repr__(self) -> str:
         doing = f"busy with #{self.exchange}" if self.exchange else "idle"
-        return f"<Worker {self.pool.interpreter.label!r} {self.number} {doing}>"
+        return f"<Worker {self.label!r} {self.number} {doing}>"
+
+    @property
+    def label(self) -> str:
+        """Its application group's name, as logs show it."""
+        return self.member.interpreter.label
 
     def abort(self, reason: str) -> None:
         """Let the application know, with its next read or write, that nobody waits for its response."""
@@ -67,7 +116,7 @@ class Worker:
         exchange = self.exchange
         if exchange:
             self.abort("the request was interrupted")
-            self.pool.interpreter.interrupt(self.number, exchange)
+            self.member.interpreter.interrupt(self.number, exchange)
 
 
 class Ticket(Protocol):
@@ -86,30 +135,93 @@ class Ticket(Protocol):
 
 
 class Pool:
-    """The workers of one interpreter and the requests that wait for them."""
+    """The workers of an application group and the requests that wait for them.
 
-    def __init__(self, interpreter: GroupInterpreter, *, threads: int, backlog: int) -> None:
-        self.interpreter = interpreter
+    interpreter: the only one; None where ``add`` and ``remove`` say which there are. on_served: called when a worker
+    has come back, from any thread, and must not wait.
+    """
+
+    def __init__(
+        self,
+        interpreter: GroupInterpreter | None,
+        *,
+        threads: int,
+        backlog: int,
+        on_served: Callable[[Member], None] | None = None,
+    ) -> None:
+        self._on_served = on_served
         self.state: State = State.OPEN
         self._threads = threads
         self._backlog = backlog
         self._lock = threading.Lock()
-        self._idle: list[Worker] = []
-        self._busy: set[Worker] = set()
+        self._lasting = interpreter is None
+        """Whether its requests may wait for an interpreter that is still to come."""
+        self._members: list[Member] = []
         self._waiting: deque[Ticket] = deque()
-        self._made = 0
+        if interpreter is not None:
+            self._members.append(only := Member(self, interpreter, []))
+            only.kin.append(only)
 
     def __repr__(self) -> str:
-        return (
-            f"<Pool {self.interpreter.label!r} {self.state.value}: {len(self._busy)} busy, {len(self._idle)} idle, "
-            f"{len(self._waiting)} waiting>"
-        )
+        members = list(self._members)
+        name = repr(members[0].interpreter.label) if members else "without an interpreter"
+        busy, idle = sum(len(one.busy) for one in members), sum(len(one.idle) for one in members)
+        return f"<Pool {name} {self.state.value}: {busy} busy, {idle} idle, {len(self._waiting)} waiting>"
 
     @property
     def busy(self) -> list[Worker]:
         """The workers that run an exchange."""
         with self._lock:
-            return list(self._busy)
+            return [worker for member in self._members for worker in member.busy]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request runs or waits."""
+        with self._lock:
+            return not self._waiting and not any(member.busy for member in self._members)
+
+    # Interpreters -----------------------------------------------------------------------------------------------------
+
+    def add(self, interpreter: GroupInterpreter, kin: list[Member]) -> Member:
+        """Have one more interpreter, in the process of ``kin``; requests that wait get its workers."""
+        with self._lock:
+            member = Member(self, interpreter, kin)
+            kin.append(member)
+            self._members.append(member)
+            self._serve_waiting()
+        self._stop_if_empty(member)
+        return member
+
+    def resume(self, member: Member) -> None:
+        """Its process lives, although it has lost a worker."""
+        with self._lock:
+            if member.state is State.SUSPECT:
+                member.state = State.OPEN
+                self._serve_waiting()
+
+    def drain(self, member: Member) -> None:
+        """Let one of several interpreters take no more requests, and stop after the last that it runs."""
+        with self._lock:
+            member.state = State.RETIRED
+            idle, member.idle = member.idle, []
+        _let_go(idle)
+        self._stop_if_empty(member)
+
+    def remove(self, member: Member) -> None:
+        """Its interpreter has ended, or its process has: whoever waits for one of its workers learns that at once."""
+        with self._lock:
+            member.state = State.RETIRED
+            idle, member.idle = member.idle, []
+            busy = list(member.busy)
+            if member in self._members:
+                self._members.remove(member)
+            if member in member.kin:
+                member.kin.remove(member)
+        _let_go(idle)
+        for worker in busy:
+            worker.channel.shut()  # a child of the process may hold the other end of it
+
+    # Requests ---------------------------------------------------------------------------------------------------------
 
     def take(self, ticket: Ticket) -> Worker | None:
         """A worker for the ticket's exchange, or None when the ticket stands in the queue.
@@ -120,17 +232,13 @@ class Pool:
         with self._lock:
             if self.state is State.RETIRED:
                 raise PoolRetired("the application group takes no more requests")
-            if self._idle:
-                worker = self._idle.pop()  # the one that ran last: its caches are warm
-            elif len(self._busy) < self._threads:
-                worker = self._new_worker()
-            elif len(self._waiting) >= self._backlog:
-                raise Overloaded(f"{self._backlog} requests wait for the application group already")
-            else:
+            worker = self._free()
+            if worker is None:
+                if len(self._waiting) >= self._backlog:
+                    raise Overloaded(f"{self._backlog} requests wait for the application group already")
                 self._waiting.append(ticket)
                 return None
             worker.exchange = ticket.exchange
-            self._busy.add(worker)
             return worker
 
     def withdraw(self, ticket: Ticket) -> None:
@@ -143,69 +251,134 @@ class Pool:
 
     def release(self, worker: Worker) -> None:
         """``worker`` has said DONE."""
+        member = worker.member
+        self._release(worker, member)
+        if self._on_served is not None:
+            self._on_served(member)
+
+    def _release(self, worker: Worker, member: Member) -> None:
         with self._lock:
-            if worker not in self._busy:
+            if worker not in member.busy:
                 raise RuntimeError(f"{worker!r} was released twice")
-            if self._waiting:
+            member.served += 1
+            if self._waiting and member.state is State.OPEN:
                 ticket = self._waiting.popleft()
                 worker.exchange = ticket.exchange
                 ticket.granted(worker)
                 return
             worker.exchange = 0
-            self._busy.discard(worker)
-            if self.state is State.OPEN:
-                self._idle.append(worker)
+            member.busy.discard(worker)
+            if self.state is State.OPEN and member.state is not State.RETIRED:
+                member.idle.append(worker)
                 return
-            worker.channel.shut()
-            worker.channel.close()
-        self._stop_if_empty()
+        _let_go([worker])
+        self._stop_if_empty(member)
 
     def lose(self, worker: Worker) -> None:
         """``worker``'s channel has ended, or is not to be trusted. Its place is free for a new one."""
+        member = worker.member
         worker.channel.shut()
         with self._lock:
             worker.channel.close()
-            self._busy.discard(worker)
-            while self._waiting:
-                ticket = self._waiting.popleft()
-                try:
-                    replacement = self._new_worker()
-                except (ApplicationGroupsError, OSError) as error:
-                    ticket.refused(
-                        InterpreterFailed(str(error))
-                    )  # and so are the others: nobody may be left to wait for
-                else:
-                    replacement.exchange = ticket.exchange
-                    self._busy.add(replacement)
-                    ticket.granted(replacement)
-                    break
-        self._stop_if_empty()
+            member.busy.discard(worker)
+            if self._lasting and member.state is State.OPEN:
+                # Where a process dies its channels end one after the other: what is said to the others is lost.
+                member.state = State.SUSPECT
+            self._serve_waiting()
+        if member.state is State.SUSPECT:
+            member.interpreter.ping()
+        self._stop_if_empty(member)
 
     def retire(self) -> None:
-        """Take no more requests; those that wait already are served. The interpreter stops after the last."""
+        """Take no more requests; those that wait already are served. The interpreters stop after the last."""
         with self._lock:
             self.state = State.RETIRED
-            idle, self._idle = self._idle, []
-        for worker in idle:
-            worker.channel.shut()
-            worker.channel.close()
-        self._stop_if_empty()
+            members = list(self._members)
+            idle = [worker for member in members for worker in member.idle]
+            for member in members:
+                member.idle = []
+        _let_go(idle)
+        for member in members:
+            self._stop_if_empty(member)
 
     def refuse(self, error: ApplicationGroupsError) -> None:
         """Send away all requests that wait."""
         with self._lock:
-            waiting, self._waiting = self._waiting, deque()
-            for ticket in waiting:
-                ticket.refused(error)
+            self._refuse(error)
 
-    def _new_worker(self) -> Worker:
-        self._made += 1
+    # Under the lock ---------------------------------------------------------------------------------------------------
+
+    def _refuse(self, error: ApplicationGroupsError) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for ticket in waiting:
+            ticket.refused(error)
+
+    def _serve_waiting(self) -> None:
+        """Workers that there are, or may be made, for requests that wait."""
+        while self._waiting:
+            try:
+                worker = self._free()
+            except (ApplicationGroupsError, OSError) as error:
+                self._refuse(InterpreterFailed(str(error)))  # nobody may be left to wait for
+                return
+            if worker is None:
+                return
+            ticket = self._waiting.popleft()
+            worker.exchange = ticket.exchange
+            ticket.granted(worker)
+
+    def _free(self) -> Worker | None:
+        """A worker that is free, or a new one, busy from here on; None where there is none."""
+        while True:
+            best = None
+            for member in self._members:
+                if (
+                    member.state is State.OPEN
+                    and (member.idle or len(member.busy) < self._threads)
+                    and (best is None or member.in_flight < best.in_flight)
+                ):
+                    best = member
+            if best is None:
+                return None
+            try:
+                worker = self._worker_of(best)
+            except InterpreterFailed:
+                if not self._lasting:
+                    raise
+                best.state = State.RETIRED  # its process has ended, and is about to be replaced
+                continue
+            best.busy.add(worker)
+            return worker
+
+    def _worker_of(self, member: Member) -> Worker:
+        """The idle one that ran last, since its caches are warm; or a new one. Raises InterpreterFailed, OSError."""
+        while member.idle:
+            worker = member.idle.pop()
+            if not self._lasting or _is_alive(worker):
+                return worker
+            _let_go([worker])
+        member.made += 1
         try:
-            channel = self.interpreter.add_worker(self._made)
+            channel = member.interpreter.add_worker(member.made)
         except ChannelClosed:
-            raise InterpreterFailed(self.interpreter.failure or "the interpreter has ended") from None
-        return Worker(self, self._made, channel)
+            raise InterpreterFailed(member.interpreter.failure or "the interpreter has ended") from None
+        return Worker(self, member.made, channel, member=member)
 
-    def _stop_if_empty(self) -> None:
-        if self.state is State.RETIRED and not self._busy and not self._waiting:
-            self.interpreter.stop(_LAST_SECONDS)
+    def _stop_if_empty(self, member: Member) -> None:
+        over = member.state is State.RETIRED or (self.state is State.RETIRED and not self._waiting)
+        if over and not member.busy:
+            member.interpreter.stop(_LAST_SECONDS)
+
+
+def _let_go(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.channel.shut()
+        worker.channel.close()
+
+
+def _is_alive(worker: Worker) -> bool:
+    """Whether the channel of an idle worker is still one: its process may have died a moment ago."""
+    try:
+        return worker.channel.receive_nowait() is None
+    except (ChannelClosed, ProtocolError):
+        return False

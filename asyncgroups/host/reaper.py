@@ -27,9 +27,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from asyncgroups.errors import ChannelClosed, ProtocolError
-from asyncgroups.wire.channel import Channel
 
-__all__ = ["Listener", "Reaper", "Timer"]
+__all__ = ["Listener", "Reaper", "Source", "Timer"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -37,10 +36,25 @@ _LAST_SECONDS = 1.0
 """How long it listens, after its end, to those who do not stop talking."""
 
 
+class Source(Protocol):
+    """What messages come from: a channel, or what can pass for one."""
+
+    def fileno(self) -> int:
+        """The descriptor's number."""
+
+    def read(self) -> bool:
+        """Take what is there, for ``frame``. Raises ChannelClosed, ProtocolError."""
+
+    def frame(self) -> tuple[int, bytes] | None:
+        """The next message among what ``read`` has taken. Raises ProtocolError."""
+
+
 class Listener(Protocol):
     """Who is told of what comes over a channel."""
 
-    channel: Channel
+    @property
+    def channel(self) -> Source:
+        """What it comes from."""
 
     def hear(self, kind: int, payload: bytes) -> bool:
         """Take a message; whether to go on listening. May raise ProtocolError."""

@@ -10,6 +10,7 @@ reads it. Guarantees:
 - ``expire``: ``seconds`` after its call the process ends with ``status``, after its last ``words`` where
   stderr takes them at once.
 - When the descriptor's other end is closed before, nothing happens.
+- ``outlive``: when the descriptor's other end is closed, the process ends, and its folder with the last one.
 """
 
 import _socket
@@ -18,7 +19,7 @@ import os
 import threading
 import time
 
-__all__ = ["expire", "watch"]
+__all__ = ["expire", "outlive", "watch"]
 
 _SPEAKING_SECONDS = 0.5
 """How long the last words may take."""
@@ -75,3 +76,23 @@ def _say(words: str) -> None:
         os.write(2, words.encode("utf-8", "backslashreplace") + b"\n")
     except OSError:
         pass
+
+
+def outlive(lifeline: int, folder: str) -> None:
+    """Wait for the end of the process at the other end of ``lifeline``, and end with it.
+
+    What it has left in ``folder``, where there are sockets only, goes as well.
+    """
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, lifeline)
+    socket.settimeout(None)
+    try:
+        socket.recv(1)
+    except OSError:
+        pass  # as good as closed
+    try:
+        for name in os.listdir(folder):
+            os.unlink(folder + "/" + name)
+        os.rmdir(folder)
+    except OSError:
+        pass  # another process was quicker, or this one is another user's
+    os._exit(1)

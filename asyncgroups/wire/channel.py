@@ -25,6 +25,8 @@ __all__ = ["Channel", "Frames", "pair"]
 _READ = 16 * 1024
 _READ_ON = messages.WINDOW + 1024  # all that can be there in a stream of large messages
 _ANCILLARY = _socket.CMSG_SPACE(4)
+_UNCLAIMED = 16
+"""File descriptors that may have come and not been taken off: each comes with a message, and few come at once."""
 _BUFFER = 512 * 1024
 _CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -184,6 +186,8 @@ class Channel:
         self.torn = False
         if not received:
             raise ChannelClosed("the other side has closed the channel")
+        if len(self.descriptors) > _UNCLAIMED:
+            raise ProtocolError("more file descriptors than messages that have one")
         return True
 
     def send_nowait(self, *parts: bytes | memoryview) -> int:

@@ -30,6 +30,7 @@ On an interpreter's control channel, to the interpreter::
     WORKER    number; the worker's end of a channel travels with it            start a worker on that channel
     INTERRUPT number, exchange                                                 raise RequestInterrupted in that worker
     STOP      seconds                                                          wait so long for workers, run atexit, end
+    PING      -                                                                is anybody there?
 
 and from it::
 
@@ -37,6 +38,13 @@ and from it::
     RECORD    level, exchange, text                                            a log record
     REFUSED   application, module, text   an extension module does not load in this interpreter
     STOPPED   number of workers that had not ended
+    PONG      -                 yes
+    BROKEN    a reason          it could not be made, or has died
+
+A daemon process takes connections; the first message on one says what it is for::
+
+    OPEN      what a Bootstrap holds   from here on it is the control channel of an interpreter that is made for it
+    QUIT      -                        run the main interpreter's atexit functions, and end the process
 """
 
 from asyncgroups.errors import ProtocolError
@@ -45,6 +53,7 @@ __all__ = [
     "ABORT",
     "BODY",
     "BODY_END",
+    "BROKEN",
     "CHUNK",
     "CREDIT",
     "DONE",
@@ -61,6 +70,10 @@ __all__ = [
     "LOAD",
     "LOADED",
     "LOADING",
+    "OPEN",
+    "PING",
+    "PONG",
+    "QUIT",
     "READY",
     "RECORD",
     "REFUSED",
@@ -75,10 +88,12 @@ __all__ = [
     "Record",
     "Request",
     "Start",
+    "blobs",
     "cost",
     "frame",
     "header",
     "numbers",
+    "parse_blobs",
     "parse_numbers",
     "parse_record",
     "parse_request",
@@ -110,11 +125,17 @@ DONE = 24
 WORKER = 32
 INTERRUPT = 33
 STOP = 34
+PING = 35
 
 READY = 48
 RECORD = 49
 REFUSED = 50
 STOPPED = 51
+BROKEN = 52
+PONG = 53
+
+OPEN = 64
+QUIT = 65
 
 FRAME_HEADER = 5
 """Bytes before each payload: the type and the length."""
@@ -135,6 +156,7 @@ TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 """The characters of a method or a header name (RFC 9110 section 5.6.2)."""
 
 _CHEAPEST = 1024
+_LEVELS = (10, 20, 30, 40, 50)
 
 
 def cost(length: int) -> int:
@@ -174,6 +196,27 @@ def parse_numbers(payload: bytes, count: int) -> tuple[int, ...]:
     if count == 1:
         return (int.from_bytes(payload),)
     return tuple(int.from_bytes(payload[at : at + 8]) for at in range(0, 8 * count, 8))
+
+
+def blobs(kind: int, *values: bytes) -> bytes:
+    """A frame whose payload is ``values``, each behind its length: they may hold anything."""
+    return frame(kind, b"".join([len(value).to_bytes(4) + value for value in values]))
+
+
+def parse_blobs(payload: bytes) -> list[bytes]:
+    """The values of ``blobs``.
+
+    Raises ProtocolError when one is cut off.
+    """
+    values = []
+    at = 0
+    while at < len(payload):
+        begin = at + 4
+        at = begin + int.from_bytes(payload[at:begin])
+        if at > len(payload):
+            raise ProtocolError("a value that ends too early")
+        values.append(payload[begin:at])
+    return values
 
 
 def texts(kind: int, *values: str) -> bytes:
@@ -217,9 +260,9 @@ def record(level: int, exchange: int, text: str) -> bytes:
 def parse_record(payload: bytes) -> Record:
     """The opposite of ``record``.
 
-    Raises ProtocolError when the payload is too short.
+    Raises ProtocolError when the payload is too short, or its level none of the logging module's.
     """
-    if len(payload) < 9:
+    if len(payload) < 9 or payload[0] not in _LEVELS:
         raise ProtocolError("a log record without its level")
     return Record(payload[0], int.from_bytes(payload[1:9]), payload[9:].decode("utf-8", "replace"))
 
@@ -345,6 +388,8 @@ def parse_start(payload: bytes) -> Start:
     fields = head.split(b"\0")
     status = fields[0]
     if len(fields) % 2 == 0 or len(status) != 3 or not status.isdigit() or b"\n" in head or b"\r" in head:
+        raise ProtocolError("a malformed response head")
+    if not b"200" <= status <= b"599":
         raise ProtocolError("a malformed response head")
     headers = list(zip(fields[1::2], fields[2::2], strict=True))
     return Start(int(status), headers, complete=complete, body=body)

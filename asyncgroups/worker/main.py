@@ -126,6 +126,8 @@ class _Interpreter:
                         self.journal.record(ERROR, f"worker {number} has no channel: too many open files")
                 elif kind == messages.INTERRUPT:
                     self._interrupt(*messages.parse_numbers(payload, 2))
+                elif kind == messages.PING:
+                    self.journal.tell(messages.frame(messages.PONG))
                 elif kind == messages.STOP:  # a second one comes when the server's own end is nearer
                     stopping = True
                     seconds = messages.parse_numbers(payload, 1)[0] / 1000

@@ -18,12 +18,22 @@ from asyncgroups.config import (
     LimitArguments,
     Mount,
     Options,
+    ProcessGroupArguments,
     TimeoutArguments,
     VirtualHost,
     declared,
     from_mapping,
 )
-from asyncgroups.config.model import GlobalSection, Limits, MountSection, Section, Timeouts, VirtualHostSection
+from asyncgroups.config.model import (
+    PROCESS_GROUPS,
+    GlobalSection,
+    Limits,
+    MountSection,
+    ProcessGroupSection,
+    Section,
+    Timeouts,
+    VirtualHostSection,
+)
 from asyncgroups.config.values import LOG_LEVELS
 from asyncgroups.errors import ConfigurationError
 
@@ -79,17 +89,18 @@ SERVERS_OWN = {"bind", "certfile", "keyfile", "keyfile_password", "ca_certs"}
     [
         (
             set(Arguments.__annotations__),
-            keys(Document) - SERVERS_OWN - {"mount", "virtual_host", "global"}
-            | {"mounts", "virtual_hosts"}
+            keys(Document) - SERVERS_OWN - {"mount", "virtual_host", "global", PROCESS_GROUPS}
+            | {"mounts", "virtual_hosts", "process_groups"}
             | {f"global_{key}" for key in keys(GlobalSection)},
         ),
         (set(Options.__annotations__), set(Arguments.__annotations__) - {"mounts", "virtual_hosts"}),
         (fields(Mount), keys(MountSection)),
         (fields(VirtualHost), keys(VirtualHostSection) - {"mount"} | {"mounts"}),
+        (set(ProcessGroupArguments.__annotations__), keys(ProcessGroupSection)),
         (set(LimitArguments.__annotations__), keys(Limits)),
         (set(TimeoutArguments.__annotations__), keys(Timeouts)),
     ],
-    ids=["arguments", "single", "Mount", "VirtualHost", "limits", "timeouts"],
+    ids=["arguments", "single", "Mount", "VirtualHost", "process_groups", "limits", "timeouts"],
 )
 def test_every_key_of_a_file_has_its_argument(python: set[str], file: set[str]) -> None:
     """What a file can say Python can, under the same name, but for what is the outer server's."""
@@ -101,7 +112,6 @@ server_name = "www.example.com"
 app_dir = "site"
 python_path = ["lib", "/"]
 application_group = "%{SERVER}"
-process_group = ""
 threads = 2
 preload = true
 log_level = "debug"
@@ -110,6 +120,13 @@ process_env = { A = "b" }
 global.threads = 3
 limits = { groups = 20, backlog = 7, request_body = "1 KiB" }
 timeouts = { startup = 1, queue = 2.5, request = 3, interrupt = 4, graceful = 0 }
+
+[process_group."back office"]
+processes = 2
+home = "site"
+python_path = ["lib"]
+process_env = { B = "c" }
+[process_group.other]
 
 [[mount]]
 path = "/shop"
@@ -122,6 +139,7 @@ env = { SITE = "shop" }
 server_name = "blog.example.com:8080"
 server_alias = ["*.blog.example.com"]
 application_group = "blog"
+process_group = "back office"
 preload = false
 [[virtual_host.mount]]
 path = "/"
@@ -148,6 +166,7 @@ def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.Monkey
                 "blog.example.com:8080",
                 server_alias=("*.blog.example.com",),
                 application_group="blog",
+                process_group="back office",
                 preload=False,
                 mounts=[Mount("/", "blog:app", app_dir=Path("lib"), python_path=())],
             ),
@@ -163,6 +182,10 @@ def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.Monkey
         env={"SITE": "main"},
         process_env={"A": "b"},
         global_threads=3,
+        process_groups={
+            "back office": {"processes": 2, "home": Path("site"), "python_path": ["lib"], "process_env": {"B": "c"}},
+            "other": {},
+        },
         limits={"groups": 20, "backlog": 7, "request_body": "1 KiB"},
         timeouts={"startup": 1, "queue": 2.5, "request": 3, "interrupt": 4, "graceful": 0},
     )
@@ -176,7 +199,7 @@ def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.Monkey
             ]
             for host, mount, inherited in configuration.mounts()
         ]
-        names = ("global_threads", "log_level", "limits", "timeouts", "source")
+        names = ("global_threads", "log_level", "limits", "timeouts", "source", "process_groups")
         return [everything, [getattr(configuration, name) for name in names]]
 
     assert told(python) == told(file)

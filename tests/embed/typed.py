@@ -49,6 +49,7 @@ groups = ApplicationGroups(
     env={"SITE": "main"},
     process_env={"DJANGO_SETTINGS_MODULE": "shop.settings"},
     global_threads=15,
+    process_groups={"back": {"processes": 2, "python": Path("venv/bin/python"), "maximum_requests": 1000}},
     limits={"groups": 20, "backlog": 10, "request_body": "1 GiB"},
     timeouts={"startup": 60, "queue": 4.5, "request": 30, "interrupt": 5, "graceful": 15},
 )

@@ -53,7 +53,7 @@ class Slow:
         channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         self.theirs = Channel(descriptor, blocking=True)
         self.ends = Ends()
-        self.worker = Worker(self.ends, 1, channel)
+        self.worker = Worker(self.ends, 1, channel, member=self.ends)
 
     def receive(self, count: int) -> list[tuple[int, bytes]]:
         return [self.theirs.receive() for _ in range(count)]
@@ -153,7 +153,7 @@ def shop() -> Iterator[Shop]:
     yield shop
     for channel in shop.theirs:
         channel.close()
-    for worker in [*shop.pool._idle, *shop.pool._busy]:
+    for worker in [one for member in shop.pool._members for one in (*member.idle, *member.busy)]:
         worker.channel.close()
 
 

@@ -41,7 +41,9 @@ class Two:
     def __init__(self) -> None:
         channel, descriptor = pair()
         self.theirs = Channel(descriptor, blocking=True)
-        self.worker = Worker(SimpleNamespace(interpreter=SimpleNamespace(label="shop")), 1, channel)
+        self.worker = Worker(
+            SimpleNamespace(), 1, channel, member=SimpleNamespace(interpreter=SimpleNamespace(label="shop"))
+        )
 
     def close(self) -> None:
         self.worker.channel.close()

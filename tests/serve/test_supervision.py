@@ -71,7 +71,7 @@ async def test_an_interpreter_that_cannot_be_made(
     """Its requests are answered, each with its own try; as soon as it can be made the group is well."""
     async with groups() as (application, client):
         with monkeypatch.context() as patch:
-            patch.setattr(host.interpreters, "create", refuse)
+            patch.setattr(interpreters, "create", refuse)
             with anyio.fail_after(20):
                 answers = [await client.get("/one") for _ in range(3)]
             assert {answer.status_code for answer in answers} <= {500, 502}
@@ -106,7 +106,7 @@ async def test_requests_that_wait_for_an_interpreter_that_fails(
             answers.append((await client.get("/one")).status_code)
 
         with monkeypatch.context() as patch, anyio.fail_after(20):
-            patch.setattr(host.interpreters, "create", refuse)
+            patch.setattr(interpreters, "create", refuse)
             async with anyio.create_task_group() as tasks:
                 for _ in range(10):
                     tasks.start_soon(ask)
@@ -133,7 +133,7 @@ async def test_a_failed_interpreter_makes_room(groups: Groups, monkeypatch: pyte
     """It does not count for limits.groups."""
     async with groups(groups=1) as (_, client):
         with monkeypatch.context() as patch:
-            patch.setattr(host.interpreters, "create", refuse)
+            patch.setattr(interpreters, "create", refuse)
             assert (await client.get("/one")).status_code in (500, 502)
         await well(client, "/two")
         assert (await client.get("/one")).status_code == 503

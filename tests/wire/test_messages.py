@@ -56,10 +56,10 @@ def test_a_request_arrives_as_it_was_said(
 def test_a_start_arrives_as_it_was_said(
     status: int, headers: list[tuple[bytes, bytes]], body: bytes, complete: bool
 ) -> None:
-    """A response's head crosses unchanged, unless there is a line break in it: that never gets past the parser."""
+    """A response's head crosses unchanged; a line break in it, or a status that is none, never gets past the parser."""
     head = b"\0".join([b"%d" % status, *(part for pair in headers for part in pair)])
     crossing = payload(messages.start(messages.START, head, body, complete=complete), messages.START)
-    if b"\n" in head or b"\r" in head:
+    if b"\n" in head or b"\r" in head or not 200 <= status <= 599:
         with pytest.raises(ProtocolError):
             messages.parse_start(crossing)
         return
@@ -89,12 +89,29 @@ def test_texts(values: list[str], count: int) -> None:
             messages.parse_texts(crossing, count)
 
 
-@given(st.integers(0, 255), st.integers(0, 2**63), st.text(max_size=50))
+@given(st.sampled_from([10, 20, 30, 40, 50]), st.integers(0, 2**63), st.text(max_size=50))
 def test_a_record_arrives_as_it_was_said(level: int, exchange: int, text: str) -> None:
     """A log record crosses with its level and its exchange; what UTF-8 cannot say of its text is escaped."""
     found = messages.parse_record(payload(messages.record(level, exchange, text), messages.RECORD))
     assert (found.level, found.exchange) == (level, exchange)
     assert found.text == text.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.mark.parametrize("level", [0, 1, 60, 255])
+def test_a_record_of_no_level(level: int) -> None:
+    """Another process may say what it likes: a level that the logging module does not have is an error."""
+    with pytest.raises(ProtocolError):
+        messages.parse_record(payload(messages.record(level, 0, "text"), messages.RECORD))
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5), st.integers(0, 10))
+def test_blobs(values: list[bytes], cut: int) -> None:
+    """Values of any bytes cross unchanged; one that is cut off is an error."""
+    crossing = payload(messages.blobs(messages.OPEN, *values), messages.OPEN)
+    assert messages.parse_blobs(crossing) == values
+    if values and 0 < cut <= len(values[-1]):
+        with pytest.raises(ProtocolError):
+            messages.parse_blobs(crossing[:-cut])
 
 
 @pytest.mark.parametrize("character", ["x", "é", "\U0001f40d", "\ud800"])

@@ -1,0 +1,350 @@
+"""One daemon process as the server sees it, and the interpreters in it. Imports ``config``, ``host``, ``wire``.
+
+Guarantees:
+
+- A process is started by a thread of its own, which waits for its end: nobody else waits for either. It is started with
+  ``subprocess`` and never forked, since interpreters exist by then.
+- It can be connected to at once: what is said to it waits in its socket until it listens.
+- When it has ended, or could not be started, every channel to it is shut, even if a child of its holds the other end.
+- What it prints, and its last words in a crash, are logged under the name of its process group, in bounded pieces.
+- It holds the end of a lifeline, whose other end is the server's: when the server dies, it dies.
+"""
+
+import enum
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from asyncgroups.config import ProcessSettings
+from asyncgroups.errors import ChannelClosed
+from asyncgroups.host import daemon
+from asyncgroups.host.group import GroupInterpreter, State, contained
+from asyncgroups.host.interpreters import Bootstrap
+from asyncgroups.host.pool import Member
+from asyncgroups.host.reaper import Reaper
+from asyncgroups.wire import messages
+from asyncgroups.wire.channel import Channel
+
+__all__ = ["DaemonInterpreter", "DaemonProcess", "Stage", "told"]
+
+_log = logging.getLogger("asyncgroups")
+
+_CONNECT_SECONDS = 5.0
+_LONGEST_LINE = 64 * 1024
+_SCRIPT = daemon.__file__
+
+
+class Stage(enum.Enum):
+    """The life of a daemon process."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    ENDED = "ended"
+
+
+_TRANSITIONS = {
+    (Stage.STARTING, Stage.SERVING),
+    (Stage.STARTING, Stage.DRAINING),
+    (Stage.STARTING, Stage.ENDED),
+    (Stage.SERVING, Stage.DRAINING),
+    (Stage.SERVING, Stage.ENDED),
+    (Stage.DRAINING, Stage.ENDED),
+}
+
+
+class DaemonInterpreter(GroupInterpreter):
+    """The interpreter of an application group in a daemon process, at ``address``, the path of its socket.
+
+    on_ready: called once it is set up. on_pong: called for the answer to ``ping``. Both in the reaper's thread.
+    """
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        *,
+        address: str,
+        reaper: Reaper,
+        on_ready: Callable[[], None],
+        on_pong: Callable[[], None],
+        on_end: Callable[[GroupInterpreter], None],
+        on_refusal: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        super().__init__(bootstrap, reaper=reaper, on_end=on_end, on_refusal=on_refusal)
+        self._address = address
+        self._on_ready = on_ready
+        self._on_pong = on_pong
+        self._left = 0
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        frame = daemon.open_frame(self.bootstrap)
+        if len(frame) > messages.LARGEST_FRAME:
+            raise OSError("the environment of the application group is too large")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_CONNECT_SECONDS)
+            connection.connect(self._address)
+            connection.sendall(frame)
+            self.channel = Channel(connection.detach(), blocking=False)
+        self._reaper.listen(self)
+
+    def join(self, seconds: float) -> bool:
+        return self._over.wait(max(0.0, seconds))
+
+    def hear(self, kind: int, payload: bytes) -> bool:
+        """See ``reaper.Listener``."""
+        if kind == messages.BROKEN:
+            self.failure = messages.parse_texts(payload, 1)[0]
+        elif kind == messages.STOPPED:
+            self._left = messages.parse_numbers(payload, 1)[0]
+        goes_on = super().hear(kind, payload)
+        if kind == messages.READY:
+            self._on_ready()
+        elif kind == messages.PONG:
+            self._on_pong()
+        return goes_on
+
+    def finished(self) -> None:
+        """See ``reaper.Listener``."""
+        super().finished()
+        if self.state is State.STOPPING:
+            self._come_to_end(State.LEFT if self._left else State.CLOSED)
+        else:
+            self._come_to_end(State.FAILED)
+
+    def lost(self, reason: str) -> None:
+        """See ``reaper.Listener``."""
+        super().lost(reason)
+        self._come_to_end(State.FAILED)
+
+    def _come_to_end(self, state: State) -> None:
+        try:
+            self._end(state)
+        finally:
+            self._over.set()
+
+
+class DaemonProcess:
+    """A process of a process group.
+
+    number: of the process among those of its group, from 1. folder: the private folder of its socket. environ: the
+    whole environment of the process. on_end: called once, in its thread, when it has ended.
+    """
+
+    def __init__(
+        self,
+        settings: ProcessSettings,
+        *,
+        number: int,
+        folder: str,
+        environ: Mapping[bytes, bytes],
+        reaper: Reaper,
+        on_end: Callable[[DaemonProcess], None],
+    ) -> None:
+        self.settings = settings
+        self.stage: Stage = Stage.STARTING
+        self.kin: list[Member] = []
+        """The members of pools whose interpreters live here."""
+        self.members: list[Member] = []
+        """Those, and the ones whose interpreters have ended."""
+        self.interpreters: set[DaemonInterpreter] = set()
+        self.successor: DaemonProcess | None = None
+        """The one that is being started in its place."""
+        self.was_drained: bool = False
+        self.seen: int = 0
+        """Exchanges that were over at the last look."""
+        self.seen_at: float = time.monotonic()
+        """When a look last found it busy, by the monotonic clock."""
+        self.address: str = f"{folder}/{number}.sock"
+        self.failure: str | None = None
+        """Why it could not be started."""
+        self.status: int | None = None
+        """Its exit status, as ``subprocess`` tells it."""
+        self.started_at: float = time.monotonic()
+        """By the monotonic clock."""
+        self._number = number
+        self._folder = folder
+        self._environ = environ
+        self._reaper = reaper
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_killed = False
+        self._lifeline: socket.socket | None = None
+        self._thread = threading.Thread(target=self._live, name=f"process-{settings.name}-{number}", daemon=True)
+
+    def __repr__(self) -> str:
+        pid = f" pid {self._child.pid}" if self._child is not None else ""
+        return (
+            f"<DaemonProcess {self.settings.name!r} {self._number}{pid} {self.stage.value}, {self.in_flight} in flight>"
+        )
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None else None
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(member.busy) for member in list(self.kin))
+
+    @property
+    def served(self) -> int:
+        return sum(member.served for member in list(self.members))
+
+    def move(self, stage: Stage) -> None:
+        """Be in another stage."""
+        with self._lock:
+            if (self.stage, stage) not in _TRANSITIONS:
+                raise RuntimeError(f"a daemon process that is {self.stage.value} cannot be {stage.value}")
+            self.stage = stage
+
+    def start(self) -> None:
+        """Begin; connections may be made from now on. Raises OSError, RuntimeError, and has done nothing then."""
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(self.address)
+            listener.listen(socket.SOMAXCONN)
+            self._listener = listener
+            self._thread.start()
+        except BaseException:
+            listener.close()
+            raise
+
+    def quit(self) -> None:
+        """Let it run the atexit functions of its main interpreter, and end."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_CONNECT_SECONDS)
+            connection.connect(self.address)
+            connection.sendall(messages.frame(messages.QUIT))
+
+    def kill(self) -> None:
+        """End it at once."""
+        with self._lock:
+            self._is_killed = True
+            if self._child is not None:
+                self._child.kill()
+
+    def join(self, seconds: float) -> bool:
+        """Wait until it has ended, at most ``seconds``; whether it has."""
+        self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    # Its thread -------------------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        try:
+            child = self._spawn()
+        except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+            self.failure = str(error)
+        else:
+            with self._lock:
+                self._child = child
+                if self._is_killed:
+                    child.kill()
+            self.status = child.wait()
+        if self._lifeline is not None:
+            self._lifeline.close()
+        with suppress(OSError):
+            os.unlink(self.address)
+        self.move(Stage.ENDED)
+        for interpreter in list(self.interpreters):
+            with suppress(AttributeError):  # it has no channel yet
+                interpreter.channel.shut()
+        self._on_end(self)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        settings = self.settings
+        ours, theirs = socket.socketpair()
+        self._lifeline = ours
+        outputs = [os.pipe(), os.pipe()]
+        try:
+            with self._listener as listener, theirs:
+                child = subprocess.Popen(  # noqa: S603 - the interpreter that the configuration names
+                    [
+                        settings.python or sys.executable,
+                        *["-P", _SCRIPT, settings.display_name or f"asyncgroups:{settings.name}"],
+                        *[str(listener.fileno()), str(theirs.fileno()), str(os.getuid()), self._folder],
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=outputs[0][1],
+                    stderr=outputs[1][1],
+                    env=self._environ,
+                    cwd=settings.home,
+                    pass_fds=(listener.fileno(), theirs.fileno()),
+                    process_group=0,  # Ctrl-C is for the server
+                )
+        except BaseException:
+            for reading, _ in outputs:
+                os.close(reading)
+            raise
+        finally:
+            for _, writing in outputs:
+                os.close(writing)
+        for level, (reading, _) in zip((logging.INFO, logging.ERROR), outputs, strict=True):
+            self._reaper.listen(_Output(reading, level, settings.name))
+        return child
+
+
+class _Lines:
+    """What comes out of a pipe, in pieces of whole lines; in place of a channel."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._unfinished = b""
+        self._whole = b""
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self, flags: int = 0) -> bool:  # noqa: ARG002 - as a channel's
+        received = os.read(self._descriptor, _LONGEST_LINE)
+        text = self._unfinished + received
+        end = text.rfind(b"\n") + 1 if received and len(text) < _LONGEST_LINE else len(text)
+        self._whole, self._unfinished = text[:end].removesuffix(b"\n"), text[end:]
+        if not received and not self._whole:
+            raise ChannelClosed("the other side has closed the pipe")
+        return True
+
+    def frame(self) -> tuple[int, bytes] | None:
+        whole, self._whole = self._whole, b""
+        return (messages.RECORD, whole) if whole else None
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _Output:
+    """See ``reaper.Listener``: what a daemon process writes to stdout or stderr."""
+
+    def __init__(self, descriptor: int, level: int, name: str) -> None:
+        self.channel: _Lines = _Lines(descriptor)
+        self._level = level
+        self._name = name
+
+    def hear(self, _: int, payload: bytes) -> bool:
+        text = payload.decode("utf-8", "backslashreplace")
+        _log.log(self._level, "[%s] %s", self._name, contained(text), extra={"process_group": self._name})
+        return True
+
+    def finished(self) -> None:
+        self.channel.close()
+
+    def lost(self, _: str) -> None:
+        self.channel.close()
+
+
+def told(status: int | None) -> str:
+    """An exit status in words."""
+    if status is None:
+        return "could not be started"
+    if status < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

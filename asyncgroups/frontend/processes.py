@@ -1,0 +1,351 @@
+"""A process group: its daemon processes, restarted and recycled, and the pools of its application groups.
+
+Imports ``config``, ``frontend.process``, ``host``. Guarantees:
+
+- Thread-safe; nobody waits in here but in ``join``.
+- There are ``processes`` of them. One that has ended is replaced at once if it had answered a request, else after a
+  delay that grows; requests that no process has been given wait for that, bounded as every wait for a worker is.
+- One that is recycled, or has a worker that does not obey an interrupt, takes no more requests once its successor is
+  ready, and ends after the last that it runs, within ``graceful_timeout`` and ``shutdown_timeout``.
+- Every process has an interpreter for each of the application groups; it takes requests when that is ready.
+- After the end no process is left, nor the folder of their sockets.
+"""
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from asyncgroups.config import ProcessSettings
+from asyncgroups.errors import InterpreterFailed, ShuttingDown
+from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Stage, told
+from asyncgroups.host.group import GroupInterpreter
+from asyncgroups.host.interpreters import Bootstrap
+from asyncgroups.host.pool import Member, Pool, Worker
+from asyncgroups.host.reaper import Reaper
+
+__all__ = ["ProcessGroup"]
+
+_log = logging.getLogger("asyncgroups")
+
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 60.0
+_ROUND = 1.0
+"""Seconds between two looks at what is to be recycled."""
+
+
+class ProcessGroup:
+    """All daemon processes of one process group."""
+
+    def __init__(
+        self,
+        settings: ProcessSettings,
+        *,
+        environ: Mapping[bytes, bytes],
+        reaper: Reaper,
+        on_refusal: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.environ: Mapping[bytes, bytes] = environ
+        """That of its processes."""
+        self._reaper = reaper
+        self._on_refusal = on_refusal
+        self._lock = threading.RLock()  # the start of an interpreter may end it
+        self._folder: str | None = None
+        self._processes: list[DaemonProcess] = []
+        self._pools: dict[str, tuple[Pool, Bootstrap]] = {}
+        self._missing: set[tuple[DaemonProcess, str]] = set()
+        """Processes that have no interpreter for an application group: it has failed there."""
+        self._made = 0
+        self._delay = 0.0
+        self._is_closing = False
+
+    def __repr__(self) -> str:
+        return f"<ProcessGroup {self.settings.name!r}: {self._processes!r}>"
+
+    @property
+    def pools(self) -> list[Pool]:
+        return [pool for pool, _ in list(self._pools.values())]
+
+    @property
+    def processes(self) -> list[DaemonProcess]:
+        return list(self._processes)
+
+    # Pools ------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the processes. Raises OSError."""
+        with self._lock:
+            self._folder = tempfile.mkdtemp(prefix="asyncgroups-")  # mode 0700
+            try:
+                for _ in range(self.settings.processes):
+                    self._start_process()
+            except RuntimeError as error:
+                raise OSError(str(error)) from error
+        self._reaper.later(_ROUND, self._look)
+
+    def pool(self, bootstrap: Bootstrap, *, backlog: int) -> Pool:
+        """The pool of an application group; made, with its interpreters, where there is none."""
+        with self._lock:
+            found = self._pools.get(bootstrap.application_group)
+            if found is None:
+                on_served = self._count if self.settings.maximum_requests else None
+                pool = Pool(None, threads=bootstrap.threads, backlog=backlog, on_served=on_served)
+                bootstrap = replace(bootstrap, multiprocess=self.settings.processes > 1)
+                found = self._pools[bootstrap.application_group] = pool, bootstrap
+                for process in self._processes:
+                    self._open(process, bootstrap.application_group)
+            return found[0]
+
+    def complete(self, application_group: str) -> None:
+        """Try again where an interpreter of this application group has failed: there is a request for it."""
+        if not self._missing:
+            return
+        with self._lock:
+            for process, name in list(self._missing):
+                if name == application_group:
+                    self._open(process, name)
+
+    def _open(self, process: DaemonProcess, name: str) -> None:
+        """Have an interpreter for an application group in ``process``."""
+        self._missing.discard((process, name))
+        if process.stage in (Stage.DRAINING, Stage.ENDED):
+            return
+        pool, bootstrap = self._pools[name]
+        members: list[Member] = []
+
+        def ready() -> None:
+            with self._lock:
+                if process.stage in (Stage.STARTING, Stage.SERVING):
+                    members.append(pool.add(interpreter, process.kin))
+                    process.members += members
+                    self._serve(process)
+
+        def pong() -> None:
+            for member in members:
+                pool.resume(member)
+
+        def ended(_: GroupInterpreter) -> None:
+            for member in members:
+                pool.remove(member)
+            with self._lock:
+                process.interpreters.discard(interpreter)
+                if process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing:
+                    self._missing.add((process, name))
+                self._quit_if_empty(process)
+                is_alone = not members and not self._is_closing
+            if is_alone and interpreter.failure:
+                pool.refuse(InterpreterFailed(interpreter.failure))
+
+        interpreter = DaemonInterpreter(
+            bootstrap,
+            address=process.address,
+            reaper=self._reaper,
+            on_ready=ready,
+            on_pong=pong,
+            on_end=ended,
+            on_refusal=self._on_refusal,
+        )
+        try:
+            interpreter.start()
+        except OSError as error:
+            self._missing.add((process, name))
+            _log.error("[%s] no connection to a daemon process: %s", interpreter.label, error)
+            return
+        process.interpreters.add(interpreter)
+
+    def give_up(self, worker: Worker) -> None:
+        """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor."""
+        process = self._process_of(worker.member)
+        if process is None:
+            return
+        _log.error(
+            "[%s] request #%d did not end within its time: its daemon process is replaced",
+            worker.label,
+            worker.exchange,
+        )
+        worker.pool.drain(worker.member)
+        self._replace(process, "a request does not end")
+
+    def _process_of(self, member: Member) -> DaemonProcess | None:
+        return next((process for process in self.processes if process.kin is member.kin), None)
+
+    # Processes --------------------------------------------------------------------------------------------------------
+
+    def _start_process(self) -> DaemonProcess:
+        """Under the lock. Raises OSError, RuntimeError."""
+        assert self._folder is not None
+        self._made += 1
+        process = DaemonProcess(
+            self.settings,
+            number=self._made,
+            folder=self._folder,
+            environ=self.environ,
+            reaper=self._reaper,
+            on_end=self._ended,
+        )
+        process.start()
+        self._processes.append(process)
+        for name in self._pools:
+            self._open(process, name)
+        if self.settings.startup_timeout:
+            self._reaper.later(self.settings.startup_timeout, partial(self._check_started, process))
+        return process
+
+    def _serve(self, process: DaemonProcess) -> None:
+        """One of its interpreters is ready. Under the lock."""
+        if process.stage is Stage.STARTING:
+            process.move(Stage.SERVING)
+        if len(process.kin) >= len(self._pools):
+            for old in self._processes:
+                if old.successor is process:
+                    self._drain(old)
+
+    def _check_started(self, process: DaemonProcess) -> None:
+        with self._lock:
+            is_late = process.stage is Stage.STARTING and bool(process.interpreters)
+        if is_late:
+            _log.error(
+                "[%s] a daemon process is not ready after %g s (startup_timeout)",
+                self.settings.name,
+                self.settings.startup_timeout,
+            )
+            process.kill()
+
+    def _is_short(self) -> bool:
+        """Whether there are too few that serve, or will. Under the lock."""
+        lasting = [one for one in self._processes if one.stage is not Stage.DRAINING and one.successor is None]
+        return len(lasting) < self.settings.processes and not self._is_closing
+
+    def _ended(self, process: DaemonProcess) -> None:
+        """In the thread of a process that has ended."""
+        had_answered = process.served > 0
+        with self._lock:
+            self._processes.remove(process)
+            self._missing = {one for one in self._missing if one[0] is not process}
+            for old in self._processes:
+                if old.successor is process:
+                    old.successor = None  # it serves on, until the next look
+            was_asked = process.was_drained or self._is_closing
+            is_short = self._is_short()
+            if not was_asked:
+                self._delay = 0.0 if had_answered else min(max(2 * self._delay, _FIRST_DELAY), _LONGEST_DELAY)
+        if was_asked:
+            return
+        reason = f"could not be started: {process.failure}" if process.failure else told(process.status)
+        next_one = f"; another is started {f'in {self._delay:g} s' if self._delay else 'at once'}" if is_short else ""
+        _log.error("[%s] the daemon process %s %s%s", self.settings.name, process.pid or "-", reason, next_one)
+        if process.failure or self._delay > _FIRST_DELAY:  # who waits has waited for one that failed already
+            for pool in self.pools:
+                pool.refuse(InterpreterFailed(f"the daemon processes of {self.settings.name!r} do not live"))
+        self._reaper.later(self._delay, self._replenish)
+
+    def _replenish(self) -> None:
+        """In the reaper's thread."""
+        with self._lock:
+            try:
+                while self._is_short():
+                    self._start_process()
+            except (OSError, RuntimeError) as error:
+                _log.error("[%s] no daemon process can be started: %s", self.settings.name, error)
+                self._reaper.later(_LONGEST_DELAY, self._replenish)
+
+    # Recycling --------------------------------------------------------------------------------------------------------
+
+    def _count(self, member: Member) -> None:
+        """A request of the process of ``member`` is over."""
+        process = self._process_of(member)
+        if process is not None and process.served >= self.settings.maximum_requests:
+            self._replace(process, f"{process.served} requests (maximum_requests)")
+
+    def _look(self) -> None:
+        """What is to be recycled? In the reaper's thread, every second."""
+        if self._is_closing:
+            return
+        settings, now = self.settings, time.monotonic()
+        for process in self.processes:
+            served, age = process.served, now - process.started_at
+            if served != process.seen or process.in_flight:
+                process.seen, process.seen_at = served, now
+            if settings.restart_interval and age >= settings.restart_interval:
+                self._replace(process, f"{age:.0f} s (restart_interval)")
+            elif settings.inactivity_timeout and served and now - process.seen_at >= settings.inactivity_timeout:
+                self._replace(process, f"{now - process.seen_at:.0f} s without a request (inactivity_timeout)")
+            elif settings.maximum_requests and served >= settings.maximum_requests:
+                self._replace(process, f"{served} requests (maximum_requests)")  # a successor has failed
+        self._reaper.later(_ROUND, self._look)
+
+    def _replace(self, process: DaemonProcess, reason: str) -> None:
+        """Start a successor; when that is ready, ``process`` takes no more requests."""
+        with self._lock:
+            if process.successor is not None or process.stage is not Stage.SERVING or self._is_closing:
+                return
+            _log.info("[%s] the daemon process %s is replaced after %s", self.settings.name, process.pid, reason)
+            try:
+                process.successor = self._start_process()
+            except (OSError, RuntimeError) as error:
+                _log.error("[%s] no daemon process can be started: %s", self.settings.name, error)
+
+    def _drain(self, process: DaemonProcess) -> None:
+        """Let it end after its last request. Under the lock."""
+        process.move(Stage.DRAINING)
+        process.was_drained = True
+        for member in list(process.kin):
+            member.pool.drain(member)
+        self._quit_if_empty(process)
+        self._reaper.later(self.settings.graceful_timeout, partial(self._cut, process))
+
+    def _quit_if_empty(self, process: DaemonProcess) -> None:
+        if process.stage is Stage.DRAINING and not process.interpreters:
+            process.quit()
+
+    def _cut(self, process: DaemonProcess) -> None:
+        """The time for its requests is over. In the reaper's thread."""
+        if process.stage is Stage.ENDED:
+            return
+        for member in list(process.kin):
+            for worker in list(member.busy):
+                worker.interrupt()
+        self._reaper.later(self.settings.shutdown_timeout, process.kill)
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def stop(self, seconds: float) -> None:
+        """Start no more processes; let the interpreters end within ``seconds``. Returns at once; see ``join``."""
+        with self._lock:
+            self._is_closing = True
+            pools = self.pools
+            interpreters = [one for process in self._processes for one in process.interpreters]
+        for pool in pools:
+            pool.retire()
+            pool.refuse(ShuttingDown("the server shuts down"))
+        for interpreter in interpreters:
+            interpreter.stop(seconds)
+
+    def join(self, until: float) -> list[str]:
+        """Wait for the end of all, until ``until`` by the monotonic clock; the labels of groups that did not end.
+
+        What has not ended then is killed.
+        """
+        left = []
+        processes = self.processes
+        quit_at = until - min(1.0, max(0.0, until - time.monotonic()) / 4)
+        for process in processes:
+            left += [
+                interpreter.label
+                for interpreter in list(process.interpreters)
+                if not interpreter.join(quit_at - time.monotonic())
+            ]
+            process.quit()
+        for process in processes:
+            if not process.join(until - time.monotonic()):
+                process.kill()
+        for process in processes:
+            process.join(1.0)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return left

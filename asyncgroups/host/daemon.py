@@ -1,0 +1,190 @@
+"""The program of a daemon process: takes connections, and has an interpreter live on each.
+
+Standard library, ``wire``, ``worker`` and this room; runs on Python 3.12 and later, with nothing installed. Run as a
+script, with what ``main`` takes as its arguments. Guarantees:
+
+- It takes connections of one user only, on a socket that was bound for it.
+- An interpreter lives on a connection as one of the server's does on its channel: the same ``worker.main`` serves both.
+- When the server dies, the process ends at once, also while an application keeps the main interpreter's GIL.
+- Signals that a terminal or a service manager sends to everybody do not end it: the server does, in its order.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # the folder of the package is on nobody's path: its parent may hold what is not for us
+    from importlib import util
+    from pathlib import Path
+
+    _package = Path(__file__).resolve().parents[1]
+    _found = util.spec_from_file_location(
+        "asyncgroups", _package / "__init__.py", submodule_search_locations=[str(_package)]
+    )
+    assert _found is not None
+    assert _found.loader is not None
+    sys.modules["asyncgroups"] = util.module_from_spec(_found)
+    _found.loader.exec_module(sys.modules["asyncgroups"])
+
+import contextlib
+import faulthandler
+import fcntl
+import os
+import signal
+import socket
+import struct
+import threading
+from typing import NoReturn
+
+from asyncgroups.errors import InterpreterFailed, ProtocolError
+from asyncgroups.host.ending import end
+from asyncgroups.host.interpreters import Bootstrap, Inside, run_outliving
+from asyncgroups.wire import messages
+
+__all__ = ["main", "open_frame", "parse_open"]
+
+_FIXED = 6
+"""Values of OPEN before the folders and the environment."""
+
+
+def open_frame(bootstrap: Bootstrap) -> bytes:
+    """OPEN, for one that another process is to hold."""
+    environ = bootstrap.environ or ()
+    return messages.blobs(
+        messages.OPEN,
+        bootstrap.process_group.encode(),
+        bootstrap.application_group.encode(),
+        b"%d" % bootstrap.threads,
+        b"main" if bootstrap.is_main else b"",
+        b"several" if bootstrap.multiprocess else b"",
+        b"%d" % len(bootstrap.path),
+        *map(os.fsencode, bootstrap.path),
+        *(part for pair in environ for part in pair),
+    )
+
+
+def parse_open(payload: bytes) -> Bootstrap:
+    """What ``open_frame`` says. Raises ProtocolError."""
+    values = messages.parse_blobs(payload)
+    try:
+        process_group, application_group, threads, main_only, several, folders = values[:_FIXED]
+        after = _FIXED + int(folders)
+        rest = values[after:]
+        return Bootstrap(
+            process_group=process_group.decode(),
+            application_group=application_group.decode(),
+            threads=int(threads),
+            path=tuple(map(os.fsdecode, values[_FIXED:after])),
+            environ=None if main_only else tuple(zip(rest[::2], rest[1::2], strict=True)),
+            multiprocess=bool(several),
+        )
+    except ValueError:
+        raise ProtocolError("a malformed OPEN") from None
+
+
+def main(display_name: str, listener: str, lifeline: str, user: str, folder: str) -> NoReturn:
+    """Run a daemon process until the server ends it.
+
+    display_name: what process lists show. listener, lifeline: numbers of descriptors: a listening socket, and a
+    socket whose other end the server holds as long as it lives. user: number of the user that may connect. folder: the
+    private folder of the socket, which goes with the last process.
+    """
+    sys.argv[:] = ["asyncgroups"]
+    for number in (int(listener), int(lifeline)):
+        os.set_inheritable(number, False)  # noqa: FBT003 - the standard library's signature
+    _outlive_no_server(int(lifeline), folder)
+    _show(display_name)
+    faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signal_number, _nothing)  # and not SIG_IGN, which children of applications would inherit
+    with socket.socket(fileno=int(listener)) as door:
+        while True:
+            connection, _ = door.accept()
+            if _peer(connection) not in (None, int(user)):
+                connection.close()
+                continue
+            threading.Thread(target=_serve, args=(connection,), name="asyncgroups-connection", daemon=True).start()
+
+
+def _serve(connection: socket.socket) -> None:
+    try:
+        with connection:
+            kind, payload = _first(connection)
+            if kind == messages.QUIT:
+                end(0)
+            _live(parse_open(payload), connection)
+    except (OSError, ProtocolError) as error:
+        print(f"asyncgroups: a connection was refused: {error}", file=sys.stderr)  # noqa: T201 - it goes into the log
+
+
+def _live(bootstrap: Bootstrap, connection: socket.socket) -> None:
+    last_words = connection.dup()
+    inside = Inside(bootstrap, connection.detach())
+    reason = ""
+    try:
+        inside.live()
+    except InterpreterFailed as error:
+        reason = str(error)
+    with last_words, contextlib.suppress(OSError):
+        if reason:
+            last_words.sendall(messages.texts(messages.BROKEN, reason[: messages.HEAD_LIMIT]))
+        last_words.shutdown(socket.SHUT_RDWR)
+    try:
+        inside.close()
+    except InterpreterFailed as error:
+        print(f"asyncgroups: {error}", file=sys.stderr)  # noqa: T201 - as above
+
+
+def _first(connection: socket.socket) -> tuple[int, bytes]:
+    """The first message, and not a byte more: descriptors travel with the next. Raises OSError, ProtocolError."""
+    header = connection.recv(messages.FRAME_HEADER, socket.MSG_WAITALL)
+    length = int.from_bytes(header[1:])
+    if len(header) < messages.FRAME_HEADER or length > messages.LARGEST_FRAME:
+        raise ProtocolError("no message, or one that is too large")
+    payload = b""
+    while len(payload) < length:
+        received = connection.recv(length - len(payload), socket.MSG_WAITALL)
+        if not received:
+            raise ProtocolError("a message that ends too early")
+        payload += received
+    return header[0], payload
+
+
+def _peer(connection: socket.socket) -> int | None:
+    """The user at the other end (SO_PEERCRED, unix(7)); None where the system does not say."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None  # the folder keeps others out
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    user: int = struct.unpack("3i", credentials)[1]
+    return user
+
+
+def _outlive_no_server(lifeline: int, folder: str) -> None:
+    """End with the server: an interpreter of its own sees to it, or, in a Python without one, the kernel."""
+    if run_outliving(lifeline, folder):
+        return
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)  # else SIGIO, which ends a process as well
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    with socket.socket(fileno=os.dup(lifeline)) as other:
+        other.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        with contextlib.suppress(BlockingIOError):
+            if not other.recv(1):
+                os._exit(1)  # the server has died before anybody watched
+
+
+def _show(display_name: str) -> None:
+    """What ``top`` and ``ps -o comm`` show; ``ps`` shows the command line, whose first word after the script is it."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as comm:
+        comm.write(display_name)
+
+
+def _nothing(*_: object) -> None:
+    """The server gets the same signal, and ends this process in its order."""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

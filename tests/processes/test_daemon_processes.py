@@ -1,0 +1,285 @@
+"""Daemon processes: where requests run, what a death costs, and what is left in the end."""
+
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.processes.conftest import Site, daemons, folder_of, mount
+from tests.serving import Server, older_python, serving, until
+
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def server(site: Site) -> Iterator[Server]:
+    text = (
+        '[process_group.back]\nthreads = 2\ndisplay_name = "the back office"\n'
+        'process_env = { TWO = "of the process" }\n'
+        "[process_group.pair]\nprocesses = 2\n"
+        "[timeouts]\ngraceful = 1\ninterrupt = 1\n"
+        + mount("/named", "named", "back", threads=2)
+        + mount("/global", "%{GLOBAL}", "back")
+        + mount("/pair", "pair", "pair")
+        + mount("/here", "here", "")
+    )
+    with serving(site(text), environ={"ONE": "of the server"}) as server:
+        yield server
+
+
+def ask(server: Server, path: str) -> dict:
+    answer = server.get(path)
+    assert answer.status_code == 200, server.log()
+    return answer.json()
+
+
+def test_where_requests_run(server: Server) -> None:
+    """The groups of a process group share its process, each in an interpreter of its own; others live elsewhere."""
+    named, main, pair, here = (ask(server, path) for path in ("/named", "/global", "/pair", "/here"))
+    assert here["pid"] == server.process.pid
+    assert named["pid"] == main["pid"] != here["pid"]
+    assert pair["pid"] not in (named["pid"], here["pid"])
+    assert [one["process_group"] for one in (named, main, pair, here)] == ["back", "back", "pair", ""]
+    assert [one["application_group"] for one in (named, main)] == ["named", ""]
+    assert [one["multiprocess"] for one in (named, main, pair, here)] == [False, False, True, False]
+    assert [one["is_main"] for one in (named, main)] == [False, True]
+    assert [one["multithread"] for one in (named, main, pair)] == [True, True, False]
+    assert named["argv"] == main["argv"] == ["asyncgroups"]
+
+
+def test_the_environment_of_a_process(server: Server) -> None:
+    """It is the server's with the process group's over it, in GLOBAL and in the named groups."""
+    for path in ("/named", "/global"):
+        assert ask(server, path)["variables"] == {"ONE": "of the server", "TWO": "of the process"}
+    assert ask(server, "/here")["variables"] == {"ONE": "of the server", "TWO": None}
+
+
+def test_what_is_on_the_path(server: Server) -> None:
+    """A daemon process finds this package without the folder that it was found in."""
+    root = str(Path(__file__).parents[2])
+    of_environment = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    for path in ("/named", "/global"):
+        assert [one for one in ask(server, path)["path"] if one.endswith("asyncgroups/host")] == []
+    assert root in ask(server, "/global")["path"] or root not in of_environment
+
+
+def test_what_process_lists_show(server: Server) -> None:
+    """The display name."""
+    assert ["the back office" in one.cmdline() for one in daemons(server)].count(True) == 1
+    assert "the back office" in [one.name() for one in daemons(server)]
+
+
+def test_what_a_process_prints(server: Server) -> None:
+    """It is logged: a named group's as ever, GLOBAL's, which goes to the process's own streams, under its name."""
+    ask(server, "/named?print=1")
+    server.wait_for_log(r"\[INFO\] \[back:named #\d+\] to stdout 1")
+    server.wait_for_log(r"\[ERROR\] \[back:named #\d+\] to stderr 1")
+    ask(server, "/global?print=2")
+    server.wait_for_log(r"\[INFO\] \[back\] to stdout 2")
+    server.wait_for_log(r"\[ERROR\] \[back\] to stderr 2")
+
+
+def test_the_folder_is_private(server: Server) -> None:
+    """Nobody but the server's user gets at the sockets."""
+    for daemon in daemons(server):
+        found = os.stat(folder_of(daemon))
+        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, os.getuid())
+
+
+def test_two_processes_share_the_requests(server: Server) -> None:
+    """A request goes to the process that has the fewest in flight."""
+    with ThreadPoolExecutor(2) as threads:
+        pids = {answer["pid"] for answer in threads.map(lambda _: ask(server, "/pair?sleep=0.5"), range(2))}
+    assert len(pids) == 2
+
+
+def test_who_waits_gets_the_first_that_is_free(server: Server, tmp_path: Path) -> None:
+    """A request waits for no process in particular: one that is stuck behind a long request holds it not."""
+    with ThreadPoolExecutor(4) as threads:
+        long = threads.submit(ask, server, f"/pair?until={tmp_path / 'go'}")
+        until(lambda: list(tmp_path.iterdir()), what="the long request")
+        others = [threads.submit(ask, server, "/pair?sleep=0.05") for _ in range(3)]
+        pids = {other.result(PATIENCE)["pid"] for other in others}
+        assert not long.done()
+        (tmp_path / "go").touch()
+        assert long.result(PATIENCE)["pid"] not in pids
+
+
+DEATHS: dict[str, tuple[str, str]] = {
+    "exit": ("exit=7", "ended with status 7; another is started at once"),
+    "crash": ("crash", "was killed by SIGSEGV; another is started at once"),
+}
+
+
+@pytest.mark.parametrize("how", DEATHS)
+@pytest.mark.parametrize("path", ["/named", "/global"])
+def test_a_death(server: Server, path: str, how: str) -> None:
+    """The request in flight is answered 502, the next one by another process, and the log says what happened."""
+    before = ask(server, path)["pid"]
+    query, words = DEATHS[how]
+    assert server.get(f"{path}?{query}").status_code == 502
+    after = ask(server, path)["pid"]
+    assert after != before
+    server.wait_for_log(rf"\[back\] the daemon process {before} {words}")
+    if how == "crash":
+        server.wait_for_log(r"\[back\] Fatal Python error: Segmentation fault")
+
+
+def test_what_a_death_costs(server: Server, tmp_path: Path) -> None:
+    """Who is in flight gets a 502; who waits for a worker, and who comes later, is answered by another process."""
+    before = ask(server, "/named")["pid"]
+    neighbours = [ask(server, path)["pid"] for path in ("/pair", "/here")]
+    with ThreadPoolExecutor(8) as threads:
+        query = f"/named?until={tmp_path / 'go'}"
+        running = [threads.submit(server.get, query) for _ in range(2)]
+        until(lambda: len(list(tmp_path.iterdir())) == 2, what="two requests in flight")
+        waiting = [threads.submit(server.get, "/named") for _ in range(5)]
+        os.kill(before, signal.SIGKILL)
+        assert [one.result(PATIENCE).status_code for one in running] == [502, 502]
+        answers = [one.result(PATIENCE) for one in waiting]
+        assert [one.status_code for one in answers] == [200] * 5
+        assert before not in {one.json()["pid"] for one in answers}
+    assert set(neighbours) <= {ask(server, path)["pid"] for path in ("/pair", "/pair", "/here")} | set(neighbours)
+
+
+def test_killed_under_load(server: Server) -> None:
+    """Fifty times in a run: who fails was in flight, one per thread and death at most; nothing is left over."""
+    statuses: list[int] = []
+    pids: list[int] = []
+    over = threading.Event()
+
+    def load() -> None:
+        with server.client() as client:
+            while not over.is_set():
+                answer = client.get("/pair")
+                if answer.status_code == 200:
+                    pids.append(answer.json()["pid"])
+                statuses.append(answer.status_code)
+
+    usage: list[tuple[int, int, int]] = []
+    with ThreadPoolExecutor(4) as threads:
+        workers = [threads.submit(load) for _ in range(4)]
+        try:
+            for death in range(1, 51):
+                known, seen = set(pids), len(pids)
+                victim = pids[-1] if pids else ask(server, "/pair")["pid"]
+                os.kill(victim, signal.SIGKILL)
+                until(lambda known=known, seen=seen: set(pids[seen:]) - known, what="an answer by a new process")
+                if death in (10, 50):
+                    memory = psutil.Process(server.process.pid).memory_info().rss
+                    usage.append((server.descriptors(), server.threads(), memory))
+        finally:
+            over.set()
+        for worker in workers:
+            worker.result(PATIENCE)
+    assert set(statuses) <= {200, 502}
+    assert 1 <= statuses.count(502) <= 50  # one thread in each process, and no death kills two
+    assert statuses.count(200) > 250
+    growth = [then - before for before, then in zip(*usage, strict=True)]
+    assert growth[0] <= 8
+    assert growth[1] <= 3
+    assert growth[2] < 4 * 2**20
+    until(lambda: len(daemons(server)) == 3, what="as many processes as there should be")
+
+
+def test_nothing_is_left_after_a_stop(site: Site) -> None:
+    """SIGTERM: atexit functions have run, the processes and their folder are gone, the status is 0."""
+    text = "[process_group.back]\n" + mount("/named", "named", "back") + mount("/global", "%{GLOBAL}", "back")
+    with serving(site(text)) as server:
+        ask(server, "/named")
+        ask(server, "/global")
+        processes = daemons(server)
+        folder = folder_of(processes[0])
+        assert folder.exists()
+        assert server.stop() == 0
+        assert not folder.exists()
+        assert [one for one in processes if one.is_running()] == []
+
+
+@pytest.mark.parametrize("where", ["/named", "/global"])
+def test_a_process_does_not_outlive_its_server(site: Site, tmp_path: Path, where: str) -> None:
+    """Also when the server is killed, and while an application keeps the GIL."""
+    text = "[process_group.back]\n" + mount("/named", "named", "back") + mount("/global", "%{GLOBAL}", "back")
+    with serving(site(text)) as server:
+        ask(server, "/named")
+        (daemon,) = daemons(server)
+        folder = folder_of(daemon)
+        held = tmp_path / "held"
+        thread = threading.Thread(target=_ignore, args=(lambda: server.get(f"{where}?gil={held}"),))
+        thread.start()
+        until(held.exists, what="the GIL to be held")
+        server.tell(signal.SIGKILL)
+        daemon.wait(PATIENCE)
+        thread.join(PATIENCE)
+        until(lambda: not folder.exists(), 5, what="the end of the folder")
+
+
+def _ignore(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except httpx.HTTPError:
+        pass
+
+
+def test_an_older_python(site: Site) -> None:
+    """With a python of its own a process group runs that; before 3.14.1 for GLOBAL alone, and the log says so."""
+    python = older_python("3.12") or older_python("3.13")
+    if python is None:
+        pytest.skip("there is no older Python here")
+    text = (
+        f'[process_group.old]\npython = "{python}"\n'
+        + mount("/global", "%{GLOBAL}", "old")
+        + mount("/named", "named", "old")
+    )
+    with serving(site(text), environ={"PYTHONPATH": ""}) as server:
+        assert tuple(ask(server, "/global")["version"]) < (3, 14)
+        assert server.get("/named").status_code == 500
+        server.wait_for_log(
+            r"\[old:named\] the interpreter has failed: Python 3\.1\d\.\d+ has one interpreter, which is"
+        )
+        assert tuple(ask(server, "/global")["version"]) < (3, 14)
+        (daemon,) = daemons(server)
+        server.tell(signal.SIGKILL)
+        daemon.wait(PATIENCE)
+
+
+def test_recycling(site: Site) -> None:
+    """Under load, with maximum_requests and restart_interval, no request is lost, and processes come and go."""
+    text = (
+        "[process_group.back]\nmaximum_requests = 25\nprocesses = 2\n"
+        "[process_group.other]\nrestart_interval = 1\n"
+        "[process_group.idle]\ninactivity_timeout = 1\n"
+        + mount("/back", "named", "back", threads=2)
+        + mount("/other", "%{GLOBAL}", "other")
+        + mount("/idle", "named", "idle")
+    )
+    with serving(site(text)) as server:
+        idle = ask(server, "/idle")["pid"]
+
+        def load(path: str) -> set[int]:
+            pids = set()
+            until_then = time.monotonic() + 3
+            with server.client() as client:
+                while time.monotonic() < until_then:
+                    answer = client.get(path)
+                    assert answer.status_code == 200, server.log()
+                    pids.add(answer.json()["pid"])
+            return pids
+
+        with ThreadPoolExecutor(6) as threads:
+            back = [threads.submit(load, "/back") for _ in range(3)]
+            other = [threads.submit(load, "/other") for _ in range(2)]
+            assert len(set.union(*(one.result(PATIENCE) for one in back))) > 4
+            assert len(set.union(*(one.result(PATIENCE) for one in other))) >= 2
+        assert ask(server, "/idle")["pid"] != idle
+        until(lambda: len(daemons(server)) == 4, what="as many processes as there should be")
+        assert "ERROR" not in server.log()
+        assert server.stop() == 0
