@@ -35,10 +35,11 @@ class ProcessSettings:
     """A process group.
 
     name: of the group. processes: their number. threads: of the main interpreter of each. python: path of the
-    interpreter, None for this one. python_path: paths of further folders. home: path of the working directory, None for
-    this process's. process_env: variables of their environment, text to text. display_name: what process lists show.
+    interpreter. python_path: paths of further folders. home: path of the working directory. process_env: variables of
+    their environment, text to text. user, group: numbers. groups: numbers of further ones. umask: a number.
+    cpu_priority: niceness. memory_limit: bytes, None for no limit. display_name: what process lists show.
     maximum_requests: a number, 0 for no limit. startup_timeout, restart_interval, inactivity_timeout: seconds, 0 for no
-    limit. graceful_timeout, shutdown_timeout: seconds.
+    limit. graceful_timeout, shutdown_timeout: seconds. What is None is as for this process.
     """
 
     name: str
@@ -49,6 +50,12 @@ class ProcessSettings:
     home: str | None = None
     process_env: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
     display_name: str | None = None
+    user: int | None = None
+    group: int | None = None
+    groups: tuple[int, ...] | None = None
+    umask: int | None = None
+    cpu_priority: int | None = None
+    memory_limit: int | None = None
     startup_timeout: float = 15.0
     maximum_requests: int = 0
     restart_interval: float = 0.0

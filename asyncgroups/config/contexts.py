@@ -5,15 +5,24 @@ the folder of the file. Notes every problem and goes on; asks the file system on
 May import ``selection`` and the rest of ``config`` but the reader.
 """
 
+import grp
 import itertools
 import os
+import pwd
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from asyncgroups.config.configuration import Configuration, ProcessSettings, Tls
-from asyncgroups.config.model import PROCESS_GROUPS, Document, MountSection, Settings, VirtualHostSection
+from asyncgroups.config.model import (
+    PROCESS_GROUPS,
+    Document,
+    MountSection,
+    ProcessGroupSection,
+    Settings,
+    VirtualHostSection,
+)
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.values import WsgiApplication, shown
 from asyncgroups.config.words import Loc
@@ -321,8 +330,12 @@ class Contexts:
                 python=python,
                 python_path=python_path,
                 home=home,
-                process_env=MappingProxyType(dict(section.process_env or {})),
+                process_env=MappingProxyType({**self._home_of(section), **(section.process_env or {})}),
                 display_name=section.display_name,
+                **self._identity(loc, section),
+                umask=int(section.umask, 8) if section.umask is not None else None,
+                cpu_priority=section.cpu_priority,
+                memory_limit=section.memory_limit,
                 startup_timeout=section.startup_timeout,
                 maximum_requests=section.maximum_requests,
                 restart_interval=section.restart_interval,
@@ -331,6 +344,32 @@ class Contexts:
                 shutdown_timeout=section.shutdown_timeout,
             )
         return result
+
+    def _identity(self, loc: Loc, section: ProcessGroupSection) -> dict[str, Any]:
+        """The numbers of user and groups."""
+        identity: dict[str, Any] = {}
+        if section.user is not None:
+            try:
+                entry = _user_of(section.user)
+            except LookupError:
+                self._problems.add((*loc, "user"), f"there is no user {shown(section.user)}")
+            else:
+                groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+                identity |= {"user": entry.pw_uid, "group": entry.pw_gid, "groups": groups}
+        if section.group is not None:
+            try:
+                identity["group"] = _group_of(section.group)
+            except LookupError:
+                self._problems.add((*loc, "group"), f"there is no group {shown(section.group)}")
+        return identity
+
+    def _home_of(self, section: ProcessGroupSection) -> dict[str, str]:
+        """What a login would set."""
+        try:
+            entry = _user_of(section.user) if section.user is not None else None
+        except LookupError:
+            entry = None
+        return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name} if entry is not None else {}
 
     # The rules
 
@@ -426,6 +465,16 @@ def _chosen(key: str, contexts: Sequence[Context[Any]]) -> Setting:
         if value is not None:
             return Setting(value, (*context.loc, key), depth)
     return Setting(DEFAULTS[key], None, len(contexts))
+
+
+def _user_of(text: str) -> pwd.struct_passwd:
+    """Raises LookupError."""
+    return pwd.getpwuid(int(text)) if text.isdecimal() else pwd.getpwnam(text)
+
+
+def _group_of(text: str) -> int:
+    """Raises LookupError."""
+    return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
 
 
 def _merged(key: str, contexts: Sequence[Context[Any]]) -> dict[str, str]:

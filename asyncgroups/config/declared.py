@@ -135,6 +135,16 @@ class ProcessGroupArguments(TypedDict, total=False):
     """Working directory of the processes; by default this process's."""
     process_env: Mapping[str, str]
     """Variables of os.environ in the processes."""
+    user: str
+    """User that the processes run as, a name or a number; for a server that root has started."""
+    group: str
+    """Group that they run as; by default the user's."""
+    umask: str
+    """Their umask, octal: "027"."""
+    cpu_priority: int
+    """Their niceness."""
+    memory_limit: int | str
+    """Largest amount of memory that a process may have for its own; past it an allocation fails."""
     display_name: str
     """What process lists show."""
     startup_timeout: float

@@ -19,6 +19,7 @@ from asyncgroups.config.values import (
     HostName,
     LogLevel,
     MountPath,
+    Niceness,
     PathText,
     ProcessGroup,
     ProcessGroupName,
@@ -28,6 +29,7 @@ from asyncgroups.config.values import (
     Size,
     Switch,
     Threads,
+    Umask,
     VariableName,
     VariableValue,
     must_be,
@@ -158,6 +160,17 @@ class ProcessGroupSection(Section):
     """Working directory of the processes, relative to this file; by default the server's (home=)."""
     process_env: Variables | None = None
     """Variables of os.environ in the processes."""
+    user: VariableValue | None = None
+    """User that the processes run as, a name or a number in quotes; for a server that root has started (user=)."""
+    group: VariableValue | None = None
+    """Group that they run as; by default the user's (group=)."""
+    umask: Umask | None = None
+    """Their umask, octal: "027" (umask=)."""
+    cpu_priority: Niceness | None = None
+    """Their niceness: -20 is the most favourable, which root alone may give (cpu-priority=)."""
+    memory_limit: Size = None
+    """Largest amount of memory that a process may have for its own (RLIMIT_DATA), in bytes or with a unit; past it an
+    allocation fails (memory-limit=)."""
     display_name: VariableValue | None = None
     """What process lists show (display-name=)."""
     startup_timeout: Seconds = 15.0

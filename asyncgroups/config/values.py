@@ -37,6 +37,7 @@ __all__ = [
     "HostName",
     "LogLevel",
     "MountPath",
+    "Niceness",
     "PathText",
     "ProcessGroup",
     "ProcessGroupName",
@@ -46,6 +47,7 @@ __all__ = [
     "Size",
     "Switch",
     "Threads",
+    "Umask",
     "VariableName",
     "VariableValue",
     "WsgiApplication",
@@ -226,6 +228,12 @@ def _check_process_group_name(text: str) -> str:
     return _check_process_group(text)
 
 
+def _check_umask(text: str) -> str:
+    if re.fullmatch("0?[0-7]{3}", text) is None:
+        raise refused(f'must be three octal digits in quotes, such as "027", not {shown(text)}')
+    return text
+
+
 def _check_mount_path(text: str) -> str:
     """The URL path of a mount as it reads (decoded), below the root."""
     if not text.startswith("/"):
@@ -372,6 +380,7 @@ HostAlias = Annotated[str, *_string(_check_alias, pattern=rf"^({_HOST}|\*\.{_NAM
 HostName = Annotated[str, *_string(_check_host_name, pattern=rf"^{_HOST}(:[0-9]{{1,5}})?$")]
 MountPath = Annotated[str, *_string(_check_mount_path, pattern="^/[^?#]*$")]
 PathText = Annotated[str, *_string(_check_path_text, minLength=1)]
+Niceness = Annotated[int, Field(ge=-20, le=19), must_be("a whole number from -20 to 19")]
 ProcessGroup = Annotated[str, *_string(_check_process_group, pattern="^([^%]|%[^{])*%?$")]
 ProcessGroupName = Annotated[str, AfterValidator(_check_process_group_name)]
 Secret = Annotated[str, must_be("a string", secret=True)]
@@ -399,6 +408,7 @@ Size = Annotated[
 ]
 Switch = Annotated[bool, must_be("true or false")]
 Threads = Annotated[int, Field(ge=1, le=MOST_THREADS), must_be(f"a whole number from 1 to {MOST_THREADS}")]
+Umask = Annotated[str, *_string(_check_umask, pattern="^0?[0-7]{3}$", examples=["027"])]
 VariableName = Annotated[
     str,
     must_be("a string"),

@@ -271,12 +271,17 @@ class DaemonProcess:
                         settings.python or sys.executable,
                         *["-P", _SCRIPT, settings.display_name or f"asyncgroups:{settings.name}"],
                         *[str(listener.fileno()), str(theirs.fileno()), str(os.getuid()), self._folder],
+                        str(settings.memory_limit or 0),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=outputs[0][1],
                     stderr=outputs[1][1],
                     env=self._environ,
                     cwd=settings.home,
+                    user=settings.user,
+                    group=settings.group,
+                    extra_groups=settings.groups,
+                    umask=settings.umask if settings.umask is not None else -1,
                     pass_fds=(listener.fileno(), theirs.fileno()),
                     process_group=0,  # Ctrl-C is for the server
                 )
@@ -287,6 +292,11 @@ class DaemonProcess:
         finally:
             for _, writing in outputs:
                 os.close(writing)
+        if settings.cpu_priority is not None:
+            try:
+                os.setpriority(os.PRIO_PROCESS, child.pid, settings.cpu_priority)
+            except OSError as error:
+                _log.error("[%s] cpu_priority = %d: %s", settings.name, settings.cpu_priority, error.strerror)
         for level, (reading, _) in zip((logging.INFO, logging.ERROR), outputs, strict=True):
             self._reaper.listen(_Output(reading, level, settings.name))
         return child

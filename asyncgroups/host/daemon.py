@@ -30,6 +30,7 @@ import contextlib
 import faulthandler
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -82,12 +83,13 @@ def parse_open(payload: bytes) -> Bootstrap:
         raise ProtocolError("a malformed OPEN") from None
 
 
-def main(display_name: str, listener: str, lifeline: str, user: str, folder: str) -> NoReturn:
+def main(display_name: str, listener: str, lifeline: str, user: str, folder: str, memory: str) -> NoReturn:
     """Run a daemon process until the server ends it.
 
     display_name: what process lists show. listener, lifeline: numbers of descriptors: a listening socket, and a
     socket whose other end the server holds as long as it lives. user: number of the user that may connect. folder: the
-    private folder of the socket, which goes with the last process.
+    private folder of the socket, which goes with the last process. memory: bytes that the process may have for its own,
+    0 for no limit.
     """
     sys.argv[:] = ["asyncgroups"]
     for number in (int(listener), int(lifeline)):
@@ -95,6 +97,8 @@ def main(display_name: str, listener: str, lifeline: str, user: str, folder: str
     _outlive_no_server(int(lifeline), folder)
     _show(display_name)
     faulthandler.enable()
+    if int(memory):
+        resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -18,6 +18,8 @@ def application(environ, start_response):
     elif word == "print":
         sys.stdout.write(f"to stdout {argument}\n")
         sys.stderr.write(f"to stderr {argument}\n")
+    elif word == "eat":  # megabytes
+        environ["eaten"] = bytearray(int(argument) << 20)
     elif word == "sleep":
         time.sleep(float(argument))
     elif word == "until":  # the file is there
@@ -27,6 +29,8 @@ def application(environ, start_response):
     elif word == "gil":  # held for minutes, in C code
         open(argument, "w").close()
         re.match(r"(a+)+$", "a" * 40 + "b")
+    umask = os.umask(0)
+    os.umask(umask)
     body = json.dumps(
         {
             "pid": os.getpid(),
@@ -40,7 +44,7 @@ def application(environ, start_response):
             "variables": {name: os.environ.get(name) for name in ("ONE", "TWO")},
             "argv": sys.argv,
             "cwd": os.getcwd(),
-            "umask": os.umask(os.umask(0)) if word == "umask" else None,
+            "umask": umask,
             "user": [os.getuid(), os.getgid()],
             "path": sys.path,
             "groups": sorted(os.getgroups()),

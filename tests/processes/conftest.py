@@ -48,4 +48,4 @@ def daemons(server: Server) -> list[psutil.Process]:
 
 def folder_of(daemon: psutil.Process) -> Path:
     """The private folder of its socket."""
-    return Path(daemon.cmdline()[-1])
+    return Path(daemon.cmdline()[-2])

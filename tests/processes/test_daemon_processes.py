@@ -1,6 +1,7 @@
 """Daemon processes: where requests run, what a death costs, and what is left in the end."""
 
 import os
+import pwd
 import signal
 import stat
 import threading
@@ -283,3 +284,35 @@ def test_recycling(site: Site) -> None:
         until(lambda: len(daemons(server)) == 4, what="as many processes as there should be")
         assert "ERROR" not in server.log()
         assert server.stop() == 0
+
+
+def test_who_the_processes_are(site: Site, tmp_path: Path) -> None:
+    """User, groups, umask, working directory, niceness and the limit of memory are those of the process group."""
+    is_root = os.getuid() == 0
+    tmp_path.chmod(0o755)
+    text = (
+        f'[process_group.back]\numask = "027"\nhome = "{tmp_path}"\ncpu_priority = {os.nice(0) + 1}\n'
+        'memory_limit = "300 MiB"\n'
+        + ('user = "nobody"\n' if is_root else "")
+        + mount("/named", "named", "back")
+        + mount("/global", "%{GLOBAL}", "back")
+        + mount("/here", "here", "")
+    )
+    with serving(site(text), environ={"PYTHONPYCACHEPREFIX": str(tmp_path / "cache")}) as server:
+        for path in ("/named", "/global"):
+            answer = ask(server, path)
+            assert answer["umask"] == 0o027
+            assert answer["cwd"] == str(tmp_path)
+            assert answer["nice"] == os.nice(0) + 1
+            if is_root:
+                nobody = pwd.getpwnam("nobody")
+                assert answer["user"] == [nobody.pw_uid, nobody.pw_gid]
+                assert answer["groups"] == sorted(os.getgrouplist("nobody", nobody.pw_gid))
+            assert server.get(f"{path}?eat=100").status_code == 200
+            assert server.get(f"{path}?eat=400").status_code == 500
+            assert ask(server, path)["pid"] == answer["pid"]
+        server.wait_for_log(r"\[back:named #\d+\] exception in .*(\n.*)+MemoryError")
+        assert server.get("/here?eat=400").status_code == 200
+        folder = folder_of(daemons(server)[0])
+        assert server.stop() == 0
+        assert not folder.exists()
