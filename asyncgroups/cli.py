@@ -237,7 +237,11 @@ def _lines_of(explanation: Explanation) -> list[str]:
         ("mount", explanation.mount, why.get("mount")),
         ("SCRIPT_NAME", explanation.script_name, None),
         ("PATH_INFO", explanation.path_info, None),
-        ("process group", explanation.process_group or "embedded", why.get("process_group")),
+        (
+            "process group",
+            "embedded" if explanation.process_group == "" else explanation.process_group,
+            why.get("process_group"),
+        ),
         ("application group", explanation.application_group, why.get("application_group")),
         ("application", explanation.application, None),
     ]
@@ -333,7 +337,10 @@ def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
 
     widths = [
         max(len(text) for text in (_COLUMNS[0], *(_printable(one) for group in groups for one in group.applications))),
-        max(len(text) for text in (_COLUMNS[1], *(_printable(label(group.name)) for group in groups))),
+        max(
+            len(text)
+            for text in (_COLUMNS[1], *(_printable(label(group.name, group.process_group)) for group in groups))
+        ),
         _LOADS_WIDTH,
     ]
 

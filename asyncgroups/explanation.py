@@ -21,7 +21,7 @@ from asyncgroups.frontend.request import Head
 from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost
 from asyncgroups.selection.mounts import Mount
-from asyncgroups.selection.names import DEFAULT_PORTS, split_server_name
+from asyncgroups.selection.names import DEFAULT_PORTS, GroupName, split_server_name
 from asyncgroups.worker.environ import unquote as unquote_to_bytes
 
 __all__ = ["Explanation", "Target", "explain", "parse_url"]
@@ -116,6 +116,7 @@ def explain(
     decided_by = {"virtual_host": source.of_virtual_host(virtual_host, target)}
     unresolved: GroupNameUnresolved | None = None
     application_group: str | None = None
+    process_group: str | None = None
     try:
         choice = head.choose(selection)
     except NotMounted:
@@ -126,21 +127,23 @@ def explain(
         return Explanation(virtual_host=virtual_host.server_name, decided_by=decided_by, refusal=refusal)
     except GroupNameUnresolved as error:
         mount, path_info = selection.mounted(virtual_host, head.route)
+        process_group = mount.process_group.text if mount.process_group.is_literal else None
         unresolved = error
     else:
         mount, path_info, application_group = choice.mount, choice.path_info, choice.application_group
+        process_group = choice.process_group
     return Explanation(
         virtual_host=virtual_host.server_name,
         mount=mount.path or "/",
         script_name=mount.path,
         path_info=_text(path_info),
-        process_group=mount.process_group,
+        process_group=process_group,
         application_group=application_group,
         application=mount.application,
         decided_by={
             **decided_by,
             "mount": source.of_mount(mount, virtual_host),
-            "process_group": source.of_process_group(mount),
+            "process_group": source.of_process_group(mount, env=env, process_env=process_env),
             "application_group": source.of_application_group(mount, env=env, process_env=process_env)
             + (
                 _WAITS_FOR_PORT
@@ -179,19 +182,34 @@ class _Source:
         inherits = any(one is mount for one in virtual_host.inherited)
         return f"{sentence}, which {virtual_host.place} inherits" if inherits else sentence
 
-    def of_process_group(self, mount: Mount) -> str:
-        return self._setting("process_group", mount.process_group, mount, default='the default, ""')
+    def of_process_group(self, mount: Mount, *, env: Mapping[str, str], process_env: Mapping[str, str]) -> str:
+        sentence = self._setting("process_group", mount.process_group.text, mount, default='the default, ""')
+        return self._with_variable(
+            sentence, mount.process_group, mount, "process_group.env", env=env, process_env=process_env
+        )
 
     def of_application_group(self, mount: Mount, *, env: Mapping[str, str], process_env: Mapping[str, str]) -> str:
         text = mount.application_group.text
         sentence = self._setting("application_group", text, mount, default="the default, as %{RESOURCE}")
-        variable = mount.application_group.variable
+        return self._with_variable(sentence, mount.application_group, mount, "env", env=env, process_env=process_env)
+
+    def _with_variable(
+        self,
+        sentence: str,
+        name: GroupName,
+        mount: Mount,
+        origin: str,
+        *,
+        env: Mapping[str, str],
+        process_env: Mapping[str, str],
+    ) -> str:
+        variable = name.variable
         if variable is None:
             return sentence
         if variable in env:
             return f"{sentence}; {variable} = {_quoted(env[variable])} from --env"
         if variable in mount.env:
-            return f"{sentence}; {self._written(variable, mount.env[variable], mount.origins.get('env'))}"
+            return f"{sentence}; {self._written(variable, mount.env[variable], mount.origins.get(origin))}"
         if variable in process_env:
             return f"{sentence}; {variable} = {_quoted(process_env[variable])} from the process's environment"
         return f"{sentence}; {variable} is not set"

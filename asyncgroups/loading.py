@@ -18,7 +18,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from asyncgroups.config import Configuration
@@ -82,7 +82,8 @@ class Loaded:
 def groups_of(configuration: Configuration, *, process_env: Mapping[str, str]) -> list[Group]:
     """Every group that requests can reach, in the order of the file, GLOBAL last; each application once in each.
 
-    A name that depends on the port is expanded for each port of ``bind``. process_env: for %{ENV:x}.
+    That GLOBAL is this process's. A name that depends on the port is expanded for each port of ``bind``. process_env:
+    for %{ENV:x}.
     """
     selection = configuration.selection(process_env)
     names: dict[tuple[str, str], str] = {}
@@ -90,11 +91,19 @@ def groups_of(configuration: Configuration, *, process_env: Mapping[str, str]) -
     for host, mount, _ in configuration.mounts():
         for port in dict.fromkeys(configuration.ports):
             expanded, name = _name(selection, host, mount, port)
-            key = (mount.process_group, expanded)
+            key = (_process_group(selection, host, mount, port), expanded)
             names[key] = name
             applications.setdefault(key, {}).setdefault(mount.application, mount.settings)
     groups = [Group(name=names[key], process_group=key[0], applications=applications[key]) for key in applications]
-    return sorted(groups, key=lambda group: not group.name)
+    return sorted(groups, key=lambda group: not group.name and not group.process_group)
+
+
+def _process_group(selection: Selection, host: VirtualHost, mount: Mount, port: int | None) -> str:
+    """The name of the process group; where it depends on the request this process stands in."""
+    try:
+        return selection.process_group(host, mount, port=port, env=mount.env)
+    except GroupNameUnresolved:
+        return ""
 
 
 def _name(selection: Selection, host: VirtualHost, mount: Mount, port: int | None) -> tuple[str, str]:
@@ -155,7 +164,7 @@ async def _load_group(
         ),
         global_threads=configuration.global_threads,
         environ=environ,
-        process_groups=configuration.process_groups,
+        process_groups={name: replace(one, processes=1) for name, one in configuration.process_groups.items()},
         on_refusal=note,
     )
     results: list[tuple[str, Unloaded | None, float, int | None]] = []
@@ -168,9 +177,9 @@ async def _load_group(
             doing(f"{application!r} was loading in application group {label(group.name)}")
             with _bounded(application, group, configuration):
                 _trim()
-                memory, start = _memory(), time.perf_counter()
+                memory, start = _memory(supervisor.pids), time.perf_counter()
                 unloaded = await _load(supervisor, group, application, settings)
-                seconds, growth = time.perf_counter() - start, _growth(memory)
+                seconds, growth = time.perf_counter() - start, _growth(memory, supervisor.pids)
             results.append((application, unloaded, seconds, growth))
     finally:
         doing(f"application group {label(group.name)} was ending")
@@ -179,7 +188,7 @@ async def _load_group(
     return [
         Loaded(
             application=application,
-            group=label(group.name),
+            group=label(group.name, group.process_group),
             failure=unloaded.word if unloaded is not None else None,
             seconds=seconds,
             memory=growth,
@@ -196,14 +205,14 @@ async def _load(supervisor: Supervisor, group: Group, application: str, settings
     except ApplicationGroupsError as error:
         unloaded = Unloaded(type(error).__name__, str(error))
     if unloaded is not None and unloaded.sentence is not None:
-        _log.error("[%s] %r does not load: %s", label(group.name), application, unloaded.sentence)
+        _log.error("[%s] %r does not load: %s", label(group.name, group.process_group), application, unloaded.sentence)
     return unloaded
 
 
 def _bounded(application: str, group: Group, configuration: Configuration) -> contextlib.AbstractContextManager[None]:
     """What can still end an application that keeps the main interpreter from running."""
     seconds = configuration.timeouts.startup
-    if group.name or not seconds:
+    if group.name or group.process_group or not seconds:
         return contextlib.nullcontext()
     return deadline(
         seconds + seconds_to_end(configuration),
@@ -216,22 +225,28 @@ def _bounded(application: str, group: Group, configuration: Configuration) -> co
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
-def _memory() -> int | None:
-    """The process's proportional set in bytes (proc_pid_smaps(5)); without it, the resident set."""
+def _memory(daemons: Sequence[int] = ()) -> int | None:
+    """The proportional set of this process and of ``daemons`` in bytes (proc_pid_smaps(5)); else the resident set."""
+    each = [_memory_of(name) for name in ("self", *map(str, daemons))]
+    known = [one for one in each if one is not None]
+    return sum(known) if len(known) == len(each) else None
+
+
+def _memory_of(process: str) -> int | None:
     try:
-        with open("/proc/self/smaps_rollup", "rb") as rollup:
+        with open(f"/proc/{process}/smaps_rollup", "rb") as rollup:
             return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith(b"Pss:"))
     except OSError, StopIteration:
         pass
     try:
-        with open("/proc/self/statm", "rb") as statm:
+        with open(f"/proc/{process}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError, ValueError, IndexError:
         return None
 
 
-def _growth(before: int | None) -> int | None:
-    after = _memory()
+def _growth(before: int | None, daemons: Sequence[int]) -> int | None:
+    after = _memory(daemons)
     return after - before if before is not None and after is not None else None
 
 

@@ -35,6 +35,9 @@ from asyncgroups.frontend import logs
 from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.host.ending import end, watch_signals
 from asyncgroups.host.group import label
+from asyncgroups.selection import Selection
+from asyncgroups.selection.hosts import VirtualHost
+from asyncgroups.selection.mounts import Mount
 from asyncgroups.tls import check_files
 
 __all__ = ["serve"]
@@ -202,7 +205,7 @@ def _say_what_is_served(configuration: Configuration, lifecycle: Lifecycle) -> N
         groups = []
         for port in lifecycle.ports:
             try:
-                groups.append(label(selection.group(host, mount, port=port, env=mount.env), mount.process_group))
+                groups.append(_label(selection, host, mount, port))
             except GroupNameUnresolved:
                 groups.append(str(mount.application_group))
         threads = mount.settings.threads
@@ -215,6 +218,12 @@ def _say_what_is_served(configuration: Configuration, lifecycle: Lifecycle) -> N
             threads,
             "" if threads == 1 else "s",
         )
+
+
+def _label(selection: Selection, host: VirtualHost, mount: Mount, port: int | None) -> str:
+    """Raises GroupNameUnresolved."""
+    process_group = selection.process_group(host, mount, port=port, env=mount.env)
+    return label(selection.group(host, mount, port=port, env=mount.env), process_group)
 
 
 def _raise_descriptor_limit(configuration: Configuration) -> None:

@@ -38,8 +38,8 @@ class ProcessSettings:
     interpreter. python_path: paths of further folders. home: path of the working directory. process_env: variables of
     their environment, text to text. user, group: numbers. groups: numbers of further ones. umask: a number.
     cpu_priority: niceness. memory_limit: bytes, None for no limit. display_name: what process lists show.
-    maximum_requests: a number, 0 for no limit. startup_timeout, restart_interval, inactivity_timeout: seconds, 0 for no
-    limit. graceful_timeout, shutdown_timeout: seconds. What is None is as for this process.
+    maximum_requests: a number, 0 for no limit. startup_timeout, restart_interval, inactivity_timeout, request_timeout:
+    seconds, 0 for no limit. graceful_timeout, shutdown_timeout: seconds. What is None is as for this process.
     """
 
     name: str
@@ -60,6 +60,7 @@ class ProcessSettings:
     maximum_requests: int = 0
     restart_interval: float = 0.0
     inactivity_timeout: float = 0.0
+    request_timeout: float | None = None
     graceful_timeout: float = 15.0
     shutdown_timeout: float = 5.0
 
@@ -123,7 +124,7 @@ class Configuration:
 
     def selection(self, process_env: Mapping[str, str]) -> Selection:
         """The virtual hosts and mounts, ready to choose among. process_env: the process's environment, for %{ENV:x}."""
-        return Selection(VirtualHosts(self.server, self.virtual_hosts), process_env)
+        return Selection(VirtualHosts(self.server, self.virtual_hosts), process_env, self.process_groups.keys())
 
     def mounts(self) -> tuple[Mounted, ...]:
         """Every mount in every virtual host that serves it, the server configuration first.

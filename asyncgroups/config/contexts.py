@@ -207,7 +207,7 @@ class Contexts:
                 path=normalise_path(mount.section.path),
                 application=app,
                 application_group=name,
-                process_group=process_group.value,
+                process_group=parse(process_group.value),
                 env=MappingProxyType(_merged("env", contexts)),
                 preload=_chosen("preload", contexts).value,
                 settings=GroupSettings(
@@ -221,6 +221,7 @@ class Contexts:
                         "application_group": group.loc,
                         "process_group": process_group.loc,
                         "env": _variable_loc(name.variable, contexts),
+                        "process_group.env": _variable_loc(parse(process_group.value).variable, contexts),
                     }
                 ),
             ),
@@ -240,7 +241,11 @@ class Contexts:
             for name, section in known.items():
                 if section.default:
                     return Setting(name, (PROCESS_GROUPS, name, "default"), chosen.depth)
-        elif chosen.value and chosen.value not in known and (PROCESS_GROUPS, chosen.value) not in self._dropped:
+        elif (
+            chosen.value not in ("", *known)
+            and parse(chosen.value).is_literal
+            and (PROCESS_GROUPS, chosen.value) not in self._dropped
+        ):
             there = f"there are {', '.join(map(shown, known))}" if known else self._problems.words.no_process_groups
             self._problems.add(chosen.loc, f"there is no process group {shown(chosen.value)}; {there}")
         return chosen
@@ -340,6 +345,7 @@ class Contexts:
                 maximum_requests=section.maximum_requests,
                 restart_interval=section.restart_interval,
                 inactivity_timeout=section.inactivity_timeout,
+                request_timeout=section.request_timeout,
                 graceful_timeout=section.graceful_timeout,
                 shutdown_timeout=section.shutdown_timeout,
             )
@@ -420,7 +426,7 @@ class Contexts:
 
     def _check_groups(self, mounts: Sequence[Placed]) -> None:
         """Mounts of one group agree about what a group has only once; names that are not literal are unknown yet."""
-        first_of: dict[tuple[str, str], Placed] = {}
+        first_of: dict[tuple[GroupName, str], Placed] = {}
         known: set[tuple[Loc, str, object]] = set()
         for placed in mounts:
             name = _literal(placed.mount.application_group)
@@ -446,7 +452,9 @@ class Contexts:
                 here = "here" if placed.mount.place == self._place(placed.loc) else f"for {placed.mount.place}"
                 sentence = f"{said} {here}{instead} for {first.mount.place}, in one and the same {group}"
                 self._problems.add((*placed.loc, key), sentence)
-        self._check_number([name for name in first_of if name != GLOBAL])
+        own = [name for process_group, name in first_of if name != GLOBAL and not process_group.text]
+        elsewhere = [f"{group}:{name or '%{GLOBAL}'}" for group, name in first_of if group.text]
+        self._check_number([*own, *elsewhere])
 
     def _check_number(self, names: Sequence[str]) -> None:
         """Interpreters live as long as the server: a group beyond ``limits.groups`` would never have one."""

@@ -155,6 +155,8 @@ class ProcessGroupArguments(TypedDict, total=False):
     """Seconds after which a process is replaced; 0 is no limit."""
     inactivity_timeout: float
     """Seconds without a request after which a process that has had one is replaced; 0 is no limit."""
+    request_timeout: float
+    """Seconds an application may take for one request; 0 is no limit, and timeouts["request"] is the default."""
     graceful_timeout: float
     """Seconds for the requests of a process that is replaced."""
     shutdown_timeout: float

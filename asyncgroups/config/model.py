@@ -74,7 +74,8 @@ class Settings(Section):
     """Name of the application group: %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or any other text
     (WSGIApplicationGroup)."""
     process_group: ProcessGroup | None = None
-    """Name of the process group; "" is the server's own process (WSGIProcessGroup)."""
+    """Name of a [process_group.NAME], or a variable as for application_group; "" or %{GLOBAL} is the server's own
+    process (WSGIProcessGroup)."""
     threads: Threads | None = None
     """Threads that live in the group's interpreter, at most 1000."""
     preload: Switch | None = None
@@ -182,6 +183,9 @@ class ProcessGroupSection(Section):
     inactivity_timeout: Seconds = 0.0
     """Seconds without a request after which a process that has had one is replaced; 0 is no limit
     (inactivity-timeout=)."""
+    request_timeout: Seconds | None = None
+    """Seconds an application may take for one request before it is interrupted; 0 is no limit, and timeouts.request is
+    the default (request-timeout=)."""
     graceful_timeout: Seconds = 15.0
     """Seconds for the requests of a process that is replaced; then they are interrupted (graceful-timeout=)."""
     shutdown_timeout: Seconds = 5.0

@@ -217,15 +217,15 @@ def _check_group_text(text: str) -> str:
 
 
 def _check_process_group(text: str) -> str:
-    if "%{" in text:
-        raise refused(f'{shown(text)}: a process group has one name, or "" for the server\'s own process')
-    return _check_group_text(text) if text else text
+    return "" if text == "%{GLOBAL}" else _check_group_text(text)
 
 
 def _check_process_group_name(text: str) -> str:
     if not text:
         raise refused('a process group has a name; "" is the server\'s own process')
-    return _check_process_group(text)
+    if "%{" in text:
+        raise refused("a process group is called by its name, without variables")
+    return _check_group_text(text)
 
 
 def _check_umask(text: str) -> str:
@@ -381,7 +381,14 @@ HostName = Annotated[str, *_string(_check_host_name, pattern=rf"^{_HOST}(:[0-9]{
 MountPath = Annotated[str, *_string(_check_mount_path, pattern="^/[^?#]*$")]
 PathText = Annotated[str, *_string(_check_path_text, minLength=1)]
 Niceness = Annotated[int, Field(ge=-20, le=19), must_be("a whole number from -20 to 19")]
-ProcessGroup = Annotated[str, *_string(_check_process_group, pattern="^([^%]|%[^{])*%?$")]
+ProcessGroup = Annotated[
+    str,
+    *_string(
+        _check_process_group,
+        pattern=f"^({_VARIABLE}|([^%]|%[^{{])*%?)$",
+        examples=["", "%{SERVER}", "%{ENV:PROCESS_GROUP}", "shop"],
+    ),
+]
 ProcessGroupName = Annotated[str, AfterValidator(_check_process_group_name)]
 Secret = Annotated[str, must_be("a string", secret=True)]
 Seconds = Annotated[

@@ -378,7 +378,10 @@ class Exchange:
         if self._file is None:
             return
         while self._file.rest:
-            block = await anyio.to_thread.run_sync(self._file.read)
+            try:
+                block = await anyio.to_thread.run_sync(self._file.read)
+            except OSError as error:
+                raise ApplicationFailed(f"a file that cannot be read: {error.strerror}") from error
             if not block:
                 raise ApplicationFailed("a file became shorter while it was sent")
             await self._send({"type": "http.response.body", "body": block, "more_body": True})

@@ -197,7 +197,7 @@ class Lifecycle:
                 except ApplicationGroupsError as error:
                     unloaded = Unloaded(type(error).__name__, str(error))
                 if unloaded is not None:
-                    failures.append(f"{application} in application group {label(key[1])}: {unloaded}")
+                    failures.append(f"{application} in application group {label(key[1], key[0])}: {unloaded}")
                     if unloaded.is_stuck:
                         return
 
@@ -218,8 +218,9 @@ class Lifecycle:
                 if not ports and not selection.depends_on_port(host, mount, env=mount.env):
                     ports = [None]
                 for port in ports:
-                    key = (mount.process_group, selection.group(host, mount, port=port, env=mount.env))
-                    wanted.setdefault(key, {}).setdefault(mount.application, mount.settings)
+                    process_group = selection.process_group(host, mount, port=port, env=mount.env)
+                    group = selection.group(host, mount, port=port, env=mount.env)
+                    wanted.setdefault((process_group, group), {}).setdefault(mount.application, mount.settings)
                 reason = None if ports else "the port"
             except GroupNameUnresolved as error:
                 reason = f"the request: {error}"

@@ -94,7 +94,13 @@ class ProcessGroup:
             found = self._pools.get(bootstrap.application_group)
             if found is None:
                 on_served = self._count if self.settings.maximum_requests else None
-                pool = Pool(None, threads=bootstrap.threads, backlog=backlog, on_served=on_served)
+                pool = Pool(
+                    None,
+                    threads=bootstrap.threads,
+                    backlog=backlog,
+                    request_timeout=self.settings.request_timeout,
+                    on_served=on_served,
+                )
                 bootstrap = replace(bootstrap, multiprocess=self.settings.processes > 1)
                 found = self._pools[bootstrap.application_group] = pool, bootstrap
                 for process in self._processes:

@@ -197,6 +197,12 @@ class Supervisor:
     def _all_pools(self) -> list[Pool]:
         return [*self._alive.values(), *(pool for group in self._process_groups.values() for pool in group.pools)]
 
+    @property
+    def pids(self) -> list[int]:
+        """Of its daemon processes."""
+        groups = list(self._process_groups.values())
+        return [process.pid for group in groups for process in group.processes if process.pid is not None]
+
     def start_processes(self) -> None:
         """Start every daemon process: the first request finds it there. What cannot be is tried again then."""
         with self._lock:

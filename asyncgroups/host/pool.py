@@ -81,9 +81,13 @@ class Member:
 class Worker:
     """A worker as the front end sees it: its channel, and what it is busy with."""
 
-    __slots__ = ("channel", "exchange", "inlet", "member", "number", "pool", "ready")
+    __slots__ = ("channel", "exchange", "inlet", "member", "number", "pool", "ready", "request_timeout")
 
-    def __init__(self, pool: Pool, number: int, channel: Channel, *, member: Member) -> None:
+    def __init__(
+        self, pool: Pool, number: int, channel: Channel, *, member: Member, request_timeout: float | None = None
+    ) -> None:
+        self.request_timeout: float | None = request_timeout
+        """Seconds for a request where that is not what holds elsewhere; 0 for no limit."""
         self.pool: Pool = pool
         self.member: Member = member
         self.number: int = number
@@ -137,8 +141,9 @@ class Ticket(Protocol):
 class Pool:
     """The workers of an application group and the requests that wait for them.
 
-    interpreter: the only one; None where ``add`` and ``remove`` say which there are. on_served: called when a worker
-    has come back, from any thread, and must not wait.
+    interpreter: the only one; None where ``add`` and ``remove`` say which there are. request_timeout: seconds for a
+    request where that is not what holds elsewhere. on_served: called when a worker has come back, from any thread, and
+    must not wait.
     """
 
     def __init__(
@@ -147,8 +152,10 @@ class Pool:
         *,
         threads: int,
         backlog: int,
+        request_timeout: float | None = None,
         on_served: Callable[[Member], None] | None = None,
     ) -> None:
+        self._request_timeout = request_timeout
         self._on_served = on_served
         self.state: State = State.OPEN
         self._threads = threads
@@ -362,7 +369,7 @@ class Pool:
             channel = member.interpreter.add_worker(member.made)
         except ChannelClosed:
             raise InterpreterFailed(member.interpreter.failure or "the interpreter has ended") from None
-        return Worker(self, member.made, channel, member=member)
+        return Worker(self, member.made, channel, member=member, request_timeout=self._request_timeout)
 
     def _stop_if_empty(self, member: Member) -> None:
         over = member.state is State.RETIRED or (self.state is State.RETIRED and not self._waiting)

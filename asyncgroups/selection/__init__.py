@@ -6,13 +6,13 @@ Imports the standard library, ``asyncgroups.errors`` and the modules of this roo
 First the virtual host, then the mount, then the name of the group, since %{RESOURCE} needs the mount.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from asyncgroups.errors import GroupNameUnresolved, NotMounted
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
 from asyncgroups.selection.mounts import Mount
-from asyncgroups.selection.names import Facts
+from asyncgroups.selection.names import Facts, GroupName
 from asyncgroups.selection.targets import split_target
 
 __all__ = ["Choice", "Selection", "split_target"]
@@ -52,11 +52,15 @@ class Selection:
     """The configured hosts and mounts, ready to choose among.
 
     process_env: the process's environment, looked up for each %{ENV:x} that the request does not set.
+    process_groups: the names of those that there are.
     """
 
-    __slots__ = ("_hosts", "_names", "_process_env")
+    __slots__ = ("_hosts", "_names", "_process_env", "_process_groups")
 
-    def __init__(self, hosts: VirtualHosts, process_env: Mapping[str, str]) -> None:
+    def __init__(
+        self, hosts: VirtualHosts, process_env: Mapping[str, str], process_groups: Collection[str] = ()
+    ) -> None:
+        self._process_groups = process_groups
         self._hosts = hosts
         self._process_env = process_env
         # By identity: hosts and mounts live as long as this object does, and hashing one would cost more than it saves.
@@ -83,7 +87,7 @@ class Selection:
             mount=mount,
             script_name=mount.path,
             path_info=path_info,
-            process_group=mount.process_group,
+            process_group=self.process_group(virtual_host, mount, port=port, env=merged),
             application_group=self.group(virtual_host, mount, port=port, env=merged),
             env=merged,
         )
@@ -109,20 +113,40 @@ class Selection:
         key = (id(virtual_host), id(mount), port)
         name = self._names.get(key)
         if name is None:
-            name = self._expand(virtual_host, mount, port=port, env=env)
+            name = self._expand(mount.application_group, virtual_host, mount, port=port, env=env)
             if not mount.application_group.depends_on_env and len(self._names) < KNOWN_NAMES:
                 self._names[key] = name
         return name
 
     def depends_on_port(self, virtual_host: VirtualHost, mount: Mount, *, env: Mapping[str, str]) -> bool:
-        """Whether ``group`` says different names for different ports. Raises GroupNameUnresolved."""
-        names = (self.group(virtual_host, mount, port=port, env=env) for port in (None, 1))
-        return len(set(names)) > 1
+        """Whether the groups have different names for different ports. Raises GroupNameUnresolved."""
+        names = {
+            (choose(virtual_host, mount, port=None, env=env), choose(virtual_host, mount, port=1, env=env))
+            for choose in (self.group, self.process_group)
+        }
+        return any(first != second for first, second in names)
 
-    def _expand(self, virtual_host: VirtualHost, mount: Mount, *, port: int | None, env: Mapping[str, str]) -> str:
+    def process_group(
+        self, virtual_host: VirtualHost, mount: Mount, *, port: int | None, env: Mapping[str, str]
+    ) -> str:
+        """The name of the process group, as text, empty for embedded mode; otherwise as ``group``.
+
+        Raises GroupNameUnresolved, also for a name that no process group has.
+        """
+        setting = mount.process_group
+        if not setting.text:
+            return ""
+        name = self._expand(setting, virtual_host, mount, port=port, env=env)
+        if name and name not in self._process_groups:
+            raise GroupNameUnresolved(f"{mount.place}: {setting}: there is no process group {name!a}")
+        return name
+
+    def _expand(
+        self, setting: GroupName, virtual_host: VirtualHost, mount: Mount, *, port: int | None, env: Mapping[str, str]
+    ) -> str:
         server_name = virtual_host.server_name or self._hosts.server.server_name or DEFAULT_SERVER_NAME
         facts = Facts(server_name=server_name, port=port, script=mount.path, env=env, process_env=self._process_env)
         try:
-            return mount.application_group.expand(facts)
+            return setting.expand(facts)
         except GroupNameUnresolved as error:
             raise GroupNameUnresolved(f"{mount.place}: {error}") from None

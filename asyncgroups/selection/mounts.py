@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
-from asyncgroups.selection.names import GroupName
+from asyncgroups.selection.names import GroupName, parse
 
 __all__ = ["GroupSettings", "Mount", "MountTable", "normalise_path"]
 
 # Possessive: a run of slashes or a long segment is read once, never given back.
 _SEGMENT = re.compile(rb"/++([^/]++)")
+
+
+EMBEDDED = parse("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +49,21 @@ class Mount:
     path: text, as ``normalise_path`` gives it: empty for the root, else ``/shop``. Raises ValueError for any other.
     application: ``module:attribute``, or the name of a callable object.
     application_group: the setting; expanded for each request.
-    process_group: name of the process group; empty for embedded mode.
+    process_group: the setting; expanded for each request, to the empty name for embedded mode.
     env: the request's environment as configured, text to text.
     preload: whether the application is loaded before the first request.
     settings: what belongs to the group.
     place: where the mount stands in the configuration, for messages: ``mount[0]``.
-    origins: for ``path``, ``application_group``, ``process_group`` and ``env`` (the variable that the group's name
-    depends on) the place where that was written, ``virtual_host[0].application_group``; a default has none.
+    origins: for ``path``, ``application_group``, ``process_group``, ``env`` and ``process_group.env`` (the variables
+    that the groups' names depend on) the place where that was written, ``virtual_host[0].application_group``; a default
+    has none.
     Source: WSGIScriptAlias.
     """
 
     path: str
     application: str
     application_group: GroupName
-    process_group: str = ""
+    process_group: GroupName = EMBEDDED
     env: Mapping[str, str] = field(hash=False, repr=False)
     preload: bool = False
     settings: GroupSettings

@@ -33,6 +33,16 @@ def group(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a daemon process does is shown under ``serve``: the other servers have no part in it."""
+    elsewhere = {"group": "daemon", "server": "uvicorn"}
+    items[:] = [
+        item
+        for item in items
+        if not elsewhere.items() <= getattr(getattr(item, "callspec", None), "params", {}).items()
+    ]
+
+
 @pytest.fixture
 def log(server: Server) -> Log:
     return Log(server)

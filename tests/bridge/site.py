@@ -18,6 +18,7 @@ __all__ = [
     "GOOD",
     "GROUPS",
     "LABELS",
+    "NAMES",
     "Log",
     "Raw",
     "closed_within_a_second",
@@ -27,11 +28,15 @@ __all__ = [
     "toml",
 ]
 
-GROUPS = ("named", "global")
-"""Each application is mounted in both: at ``/named/...`` in an interpreter of its own, at ``/global/...`` in GLOBAL."""
+GROUPS = ("named", "global", "daemon")
+"""Each application is mounted in each: at ``/named/...`` in an interpreter of its own, at ``/global/...`` in GLOBAL, at
+``/daemon/...`` in an interpreter of a daemon process."""
 
-LABELS = {"named": "bridge", "global": "%{GLOBAL}"}
-"""What the log calls the two."""
+NAMES = {"named": "bridge", "global": "%{GLOBAL}", "daemon": "bridge"}
+"""Their application groups."""
+
+LABELS = {"named": "bridge", "global": "%{GLOBAL}", "daemon": "back:bridge"}
+"""What the log calls them."""
 
 BODY_LIMIT = 16 * 1024 * 1024
 
@@ -54,21 +59,24 @@ def toml(extra: str = "") -> str:
         extra,
         "[global]",
         "threads = 1",
+        "[process_group.back]",
         "[limits]",
         f"request_body = {BODY_LIMIT}",
     ]
 
     def mount(path: str, application: str, group: str, threads: int | None = None) -> None:
         lines.extend(["[[mount]]", f'path = "{path}"', f'app = "{application}"', f'application_group = "{group}"'])
+        if path.startswith("/daemon/"):
+            lines.append('process_group = "back"')
         if threads is not None:
             lines.append(f"threads = {threads}")
 
-    for group, label in LABELS.items():
+    for group, name_of_group in NAMES.items():
         for module in ("bridge_good", "bridge_bad", "bridge_life", "bridge_input"):
             for name in names(module):
-                mount(f"/{group}/{name}", f"{module}:{name}", label)
+                mount(f"/{group}/{name}", f"{module}:{name}", name_of_group)
         for name in GOOD:
-            mount(f"/{group}/validated/{name}", f"bridge_validated:{name}", label)
+            mount(f"/{group}/validated/{name}", f"bridge_validated:{name}", name_of_group)
     mount("/other", "bridge_good:hello", "other")
     mount("/many", "bridge_good:environ", "many", 4)
     mount("/flask", "bridge_flask:application", "flask")

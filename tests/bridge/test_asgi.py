@@ -21,7 +21,7 @@ from asyncgroups import config
 from asyncgroups.asgi import ApplicationGroups
 from asyncgroups.errors import ConfigurationError
 from asyncgroups.frontend.lifecycle import Lifecycle
-from tests.bridge.site import GROUPS, LABELS, names
+from tests.bridge.site import GROUPS, NAMES, names
 from tests.serving import APPS
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def application() -> Iterator[ApplicationGroups]:
     mounts = [
-        {"path": f"/{group}/{name}", "app": f"{module}:{name}", "application_group": LABELS[group]}
+        {
+            "path": f"/{group}/{name}",
+            "app": f"{module}:{name}",
+            "application_group": NAMES[group],
+            "process_group": "back" if group == "daemon" else "",
+        }
         for group in GROUPS
         for module in ("bridge_good", "bridge_life", "bridge_bad")
         for name in names(module)
@@ -52,6 +57,7 @@ def application() -> Iterator[ApplicationGroups]:
         "limits": {"request_body": "unlimited"},
         "global": {"threads": 1},
         "timeouts": {"graceful": 1, "interrupt": 1},
+        "process_group": {"back": {}},
         "mount": mounts,
     }
     application = ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=APPS, source="this test")))

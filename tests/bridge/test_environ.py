@@ -111,10 +111,15 @@ def test_old_protocol(raw: Raw, group: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "label", "multithread"),
-    [("/named/environ", "bridge", False), ("/global/environ", "", False), ("/many", "many", True)],
+    ("path", "label", "process_group", "multithread"),
+    [
+        ("/named/environ", "bridge", "", False),
+        ("/global/environ", "", "", False),
+        ("/daemon/environ", "bridge", "back", False),
+        ("/many", "many", "", True),
+    ],
 )
-def test_wsgi_keys(server: Server, path: str, label: str, multithread: bool) -> None:
+def test_wsgi_keys(server: Server, path: str, label: str, process_group: str, multithread: bool) -> None:
     """multithread and multiprocess tell the truth; the group's name is there, and under mod_wsgi's names, too."""
     environ = server.get(path).json()
     assert environ["wsgi.version"] == [1, 0]
@@ -123,7 +128,7 @@ def test_wsgi_keys(server: Server, path: str, label: str, multithread: bool) -> 
     assert environ["wsgi.run_once"] is False
     assert environ["wsgi.input_terminated"] is True
     assert environ["asyncgroups.application_group"] == environ["mod_wsgi.application_group"] == label
-    assert environ["asyncgroups.process_group"] == environ["mod_wsgi.process_group"] == ""
+    assert environ["asyncgroups.process_group"] == environ["mod_wsgi.process_group"] == process_group
 
 
 def test_wsgi_errors(server: Server, log: Log, group: str) -> None:

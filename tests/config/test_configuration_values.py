@@ -33,7 +33,7 @@ def test_defaults(tmp_path: Path) -> None:
     ((host, mount, inherited),) = configuration.mounts()
     assert (host, inherited) == (configuration.server, False)
     assert str(mount.application_group) == "%{RESOURCE}"
-    assert (mount.path, mount.process_group, mount.preload, dict(mount.env)) == ("", "", False, {})
+    assert (mount.path, mount.process_group.text, mount.preload, dict(mount.env)) == ("", "", False, {})
     assert (mount.settings.threads, mount.settings.python_path, mount.settings.process_env) == (1, (), ())
     assert mount.settings.app_dir == str(tmp_path)
 

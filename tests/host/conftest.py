@@ -18,6 +18,10 @@ class FakeChannel:
             raise ChannelClosed("gone")
         self.said.append(frame)
 
+    def receive_nowait(self) -> None:
+        if self.gone:
+            raise ChannelClosed("gone")
+
     def shut(self) -> None:
         self.shut_down += 1
 
@@ -37,6 +41,7 @@ class FakeInterpreter:
         self.channels: list[FakeChannel] = []
         self.stops: list[float] = []
         self.interrupts: list[tuple[int, int]] = []
+        self.pings = 0
 
     def add_worker(self, number: int) -> FakeChannel:
         if self.failing is not None:
@@ -47,6 +52,9 @@ class FakeInterpreter:
 
     def stop(self, seconds: float) -> None:
         self.stops.append(seconds)
+
+    def ping(self) -> None:
+        self.pings += 1
 
     def interrupt(self, worker: int, exchange: int) -> None:
         self.interrupts.append((worker, exchange))

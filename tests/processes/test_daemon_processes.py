@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import re
+import shutil
 import signal
 import stat
 import threading
@@ -316,3 +318,52 @@ def test_who_the_processes_are(site: Site, tmp_path: Path) -> None:
         folder = folder_of(daemons(server)[0])
         assert server.stop() == 0
         assert not folder.exists()
+
+
+@pytest.mark.parametrize("path", ["/named", "/global"])
+def test_a_request_that_does_not_end(site: Site, tmp_path: Path, path: str) -> None:
+    """It is answered 504 after request_timeout; where it does not even obey its interrupt its process is replaced."""
+    text = (
+        "[process_group.back]\nthreads = 1\nrequest_timeout = 0.2\ngraceful_timeout = 0.2\nshutdown_timeout = 0.2\n"
+        "[timeouts]\ninterrupt = 0.2\n" + mount("/named", "named", "back") + mount("/global", "%{GLOBAL}", "back")
+    )
+    with serving(site(text)) as server:
+        (before,) = daemons(server)
+        assert ask(server, path)["pid"] == before.pid
+        assert server.get(f"{path}?until={tmp_path / 'never'}").status_code == 504
+        assert ask(server, path)["pid"] == before.pid
+        assert server.get(f"{path}?gil={tmp_path / 'held'}").status_code == 504
+        assert ask(server, path)["pid"] != before.pid
+        before.wait(PATIENCE)
+        assert server.stop() == 0
+
+
+def test_a_stop_has_an_end(site: Site, tmp_path: Path) -> None:
+    """Whatever applications do in their processes: these are gone in time, and the status is 0."""
+    text = (
+        "[process_group.back]\n[process_group.other]\n[timeouts]\ngraceful = 0.5\ninterrupt = 0.5\n"
+        + mount("/named", "named", "back")
+        + mount("/global", "%{GLOBAL}", "other")
+    )
+    with serving(site(text)) as server, ThreadPoolExecutor(2) as threads:
+        processes = daemons(server)
+        for path in ("/named", "/global"):
+            threads.submit(_ignore, lambda path=path: server.get(f"{path}?gil={tmp_path / path[1:]}"))
+        until(lambda: len(list(tmp_path.iterdir())) == 2, what="the GIL of both to be held")
+        begun = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begun < 3
+        folders = [Path(name) for name in re.findall(r"/\S+asyncgroups-\w+", " ".join(map(str, processes)))]
+        assert psutil.wait_procs(processes, PATIENCE)[1] == []
+        assert [folder for folder in folders if folder.exists()] == []
+
+
+def test_a_process_that_does_not_start(site: Site) -> None:
+    """It is tried again, after a time that grows; a request is answered within bounds, the log says what is wrong."""
+    program = shutil.which("false")
+    text = f'[process_group.back]\npython = "{program}"\n[timeouts]\nqueue = 3\n'
+    with serving(site(text + mount("/named", "named", "back"))) as server:
+        assert server.get("/named").status_code in (500, 503)
+        server.wait_for_log(r"\[back\] the daemon process \d+ ended with status 1; another is started in 0.5 s")
+        server.wait_for_log(r"\[back\] the daemon process \d+ ended with status 1; another is started in 1 s")
+        assert server.stop() == 0
