@@ -7,6 +7,7 @@ does nothing else: no logging, no sockets, no environment. All errors of a file 
     model           the keys of each table
     words           what places and problems are called, in a file and in Python
     problems        what is wrong with one configuration, and on which line
+    processes       the tables of process groups
     contexts        server configuration -> virtual host -> mount, merged; the rules between them
     configuration   the result
     reader          the way in

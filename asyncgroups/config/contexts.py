@@ -5,25 +5,23 @@ the folder of the file. Notes every problem and goes on; asks the file system on
 May import ``selection`` and the rest of ``config`` but the reader.
 """
 
-import grp
 import itertools
 import os
-import pwd
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from asyncgroups.config.configuration import Configuration, ProcessSettings, Tls
+from asyncgroups.config.configuration import Configuration, Tls
 from asyncgroups.config.model import (
     PROCESS_GROUPS,
     Document,
     MountSection,
-    ProcessGroupSection,
     Settings,
     VirtualHostSection,
 )
 from asyncgroups.config.problems import Problems
+from asyncgroups.config.processes import settings_of
 from asyncgroups.config.values import WsgiApplication, shown
 from asyncgroups.config.words import Loc
 from asyncgroups.selection.hosts import VirtualHost, split_server_name
@@ -98,7 +96,8 @@ class Contexts:
         """The merged configuration; None where something is wrong, and ``problems`` says what."""
         document = self._document
         self._check_folders()
-        bind, tls, process_groups = self._bind(), self._tls(), self._process_groups()
+        bind, tls = self._bind(), self._tls()
+        process_groups = settings_of(document.process_groups or {}, resolve=self._resolve, problems=self._problems)
         self._check_host_names()
         own = self._placed(self._mounts, self._server)
         inside = {host.loc: self._placed(self._host_mounts(host), host, self._server) for host in self._hosts}
@@ -309,74 +308,6 @@ class Contexts:
             return None
         return Tls(**files, keyfile_password=password)
 
-    def _process_groups(self) -> dict[str, ProcessSettings]:
-        result: dict[str, ProcessSettings] = {}
-        default: str | None = None
-        for name, section in (self._document.process_groups or {}).items():
-            loc = (PROCESS_GROUPS, name)
-            if section.default and default is not None:
-                sentence = f"{self._place((PROCESS_GROUPS, default))} is the default already"
-                self._problems.add((*loc, "default"), sentence)
-            default = name if section.default else default
-            python = self._resolve(section.python) if section.python is not None else None
-            if python is not None and not os.access(python, os.X_OK):
-                self._problems.add((*loc, "python"), f"there is no program {python!r}")
-            home = self._resolve(section.home) if section.home is not None else None
-            if home is not None and not os.path.isdir(home):
-                self._problems.add((*loc, "home"), f"there is no folder {home!r}")
-            python_path = tuple(map(self._resolve, section.python_path))
-            for path in python_path:
-                if not os.path.exists(path):
-                    self._problems.add((*loc, "python_path"), f"there is no folder {path!r}")
-            result[name] = ProcessSettings(
-                name=name,
-                processes=section.processes,
-                threads=section.threads,
-                python=python,
-                python_path=python_path,
-                home=home,
-                process_env=MappingProxyType({**self._home_of(section), **(section.process_env or {})}),
-                display_name=section.display_name,
-                **self._identity(loc, section),
-                umask=int(section.umask, 8) if section.umask is not None else None,
-                cpu_priority=section.cpu_priority,
-                memory_limit=section.memory_limit,
-                startup_timeout=section.startup_timeout,
-                maximum_requests=section.maximum_requests,
-                restart_interval=section.restart_interval,
-                inactivity_timeout=section.inactivity_timeout,
-                request_timeout=section.request_timeout,
-                graceful_timeout=section.graceful_timeout,
-                shutdown_timeout=section.shutdown_timeout,
-            )
-        return result
-
-    def _identity(self, loc: Loc, section: ProcessGroupSection) -> dict[str, Any]:
-        """The numbers of user and groups."""
-        identity: dict[str, Any] = {}
-        if section.user is not None:
-            try:
-                entry = _user_of(section.user)
-            except LookupError:
-                self._problems.add((*loc, "user"), f"there is no user {shown(section.user)}")
-            else:
-                groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-                identity |= {"user": entry.pw_uid, "group": entry.pw_gid, "groups": groups}
-        if section.group is not None:
-            try:
-                identity["group"] = _group_of(section.group)
-            except LookupError:
-                self._problems.add((*loc, "group"), f"there is no group {shown(section.group)}")
-        return identity
-
-    def _home_of(self, section: ProcessGroupSection) -> dict[str, str]:
-        """What a login would set."""
-        try:
-            entry = _user_of(section.user) if section.user is not None else None
-        except LookupError:
-            entry = None
-        return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name} if entry is not None else {}
-
     # The rules
 
     def _check_folders(self) -> None:
@@ -473,16 +404,6 @@ def _chosen(key: str, contexts: Sequence[Context[Any]]) -> Setting:
         if value is not None:
             return Setting(value, (*context.loc, key), depth)
     return Setting(DEFAULTS[key], None, len(contexts))
-
-
-def _user_of(text: str) -> pwd.struct_passwd:
-    """Raises LookupError."""
-    return pwd.getpwuid(int(text)) if text.isdecimal() else pwd.getpwnam(text)
-
-
-def _group_of(text: str) -> int:
-    """Raises LookupError."""
-    return int(text) if text.isdecimal() else grp.getgrnam(text).gr_gid
 
 
 def _merged(key: str, contexts: Sequence[Context[Any]]) -> dict[str, str]:

@@ -201,8 +201,10 @@ class Lifecycle:
                     if unloaded.is_stuck:
                         return
 
+        wanted = self._wanted(running)
+        running.supervisor.preloaded = {key: tuple(applications) for key, applications in wanted.items()}
         async with anyio.create_task_group() as tasks:
-            for key, applications in self._wanted(running).items():
+            for key, applications in wanted.items():
                 tasks.start_soon(one, key, applications)
         if failures:
             raise StartFailed("these applications do not load:\n" + "\n".join(sorted(failures)))

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from asyncgroups.config import ProcessSettings
@@ -32,7 +32,7 @@ from asyncgroups.host.reaper import Reaper
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["DaemonInterpreter", "DaemonProcess", "Stage", "told"]
+__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Stage", "told"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -131,6 +131,63 @@ class DaemonInterpreter(GroupInterpreter):
             self._over.set()
 
 
+class Preloading:
+    """Has an interpreter load applications before it takes requests; see ``reaper.Listener``.
+
+    applications: each ``module:attribute``; why one does not load is logged. number: of the exchange that this is.
+    on_over: called once, when all have been tried, when the interpreter has ended, or by ``stop_waiting``.
+    Raises OSError, ChannelClosed.
+    """
+
+    def __init__(
+        self,
+        interpreter: DaemonInterpreter,
+        applications: Sequence[str],
+        *,
+        number: int,
+        reaper: Reaper,
+        on_over: Callable[[], None],
+    ) -> None:
+        self._rest = list(applications)
+        self._number = number
+        self._on_over: Callable[[], None] | None = on_over
+        self.channel: Channel = interpreter.add_worker(0)
+        try:
+            self._load()
+        except ChannelClosed:
+            self.channel.close()
+            raise
+        reaper.listen(self)
+
+    def _load(self) -> None:
+        self.channel.say(messages.texts(messages.LOAD, str(self._number), self._rest.pop(0)))
+
+    def hear(self, kind: int, _: bytes) -> bool:
+        """See ``reaper.Listener``."""
+        if kind != messages.DONE:
+            return True
+        if self._rest:
+            self._load()
+            return True
+        return False
+
+    def finished(self) -> None:
+        """See ``reaper.Listener``."""
+        self.channel.shut()
+        self.channel.close()
+        self.stop_waiting()
+
+    def lost(self, _: str) -> None:
+        """See ``reaper.Listener``."""
+        self.finished()
+
+    def stop_waiting(self) -> None:
+        """It takes too long: requests may come, and see what they get. In the reaper's thread."""
+        on_over, self._on_over = self._on_over, None
+        if on_over is not None:
+            on_over()
+
+
 class DaemonProcess:
     """A process of a process group.
 
@@ -154,7 +211,7 @@ class DaemonProcess:
         """The members of pools whose interpreters live here."""
         self.members: list[Member] = []
         """Those, and the ones whose interpreters have ended."""
-        self.interpreters: set[DaemonInterpreter] = set()
+        self.interpreters: set[GroupInterpreter] = set()
         self.successor: DaemonProcess | None = None
         """The one that is being started in its place."""
         self.was_drained: bool = False
@@ -177,6 +234,7 @@ class DaemonProcess:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._is_killed = False
+        self._listener = socket.socket(socket.AF_UNIX)
         self._lifeline: socket.socket | None = None
         self._thread = threading.Thread(target=self._live, name=f"process-{settings.name}-{number}", daemon=True)
 
@@ -207,14 +265,12 @@ class DaemonProcess:
 
     def start(self) -> None:
         """Begin; connections may be made from now on. Raises OSError, RuntimeError, and has done nothing then."""
-        listener = socket.socket(socket.AF_UNIX)
         try:
-            listener.bind(self.address)
-            listener.listen(socket.SOMAXCONN)
-            self._listener = listener
+            self._listener.bind(self.address)
+            self._listener.listen(socket.SOMAXCONN)
             self._thread.start()
         except BaseException:
-            listener.close()
+            self._listener.close()
             raise
 
     def quit(self) -> None:
@@ -249,6 +305,7 @@ class DaemonProcess:
                 if self._is_killed:
                     child.kill()
             self.status = child.wait()
+        self._listener.close()
         if self._lifeline is not None:
             self._lifeline.close()
         with suppress(OSError):
@@ -263,14 +320,15 @@ class DaemonProcess:
         settings = self.settings
         ours, theirs = socket.socketpair()
         self._lifeline = ours
-        outputs = [os.pipe(), os.pipe()]
+        outputs: list[tuple[int, int]] = []
         try:
+            outputs += (os.pipe() for _ in range(2))
             with self._listener as listener, theirs:
                 child = subprocess.Popen(  # noqa: S603 - the interpreter that the configuration names
                     [
                         settings.python or sys.executable,
                         *["-P", _SCRIPT, settings.display_name or f"asyncgroups:{settings.name}"],
-                        *[str(listener.fileno()), str(theirs.fileno()), str(os.getuid()), self._folder],
+                        *[str(listener.fileno()), str(theirs.fileno()), str(os.geteuid()), self._folder],
                         str(settings.memory_limit or 0),
                     ],
                     stdin=subprocess.DEVNULL,

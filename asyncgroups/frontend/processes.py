@@ -7,7 +7,8 @@ Imports ``config``, ``frontend.process``, ``host``. Guarantees:
   delay that grows; requests that no process has been given wait for that, bounded as every wait for a worker is.
 - One that is recycled, or has a worker that does not obey an interrupt, takes no more requests once its successor is
   ready, and ends after the last that it runs, within ``graceful_timeout`` and ``shutdown_timeout``.
-- Every process has an interpreter for each of the application groups; it takes requests when that is ready.
+- Every process has an interpreter for each of the application groups; it takes requests when that is ready, and, where
+  others do, has loaded what is to be preloaded.
 - After the end no process is left, nor the folder of their sockets.
 """
 
@@ -17,13 +18,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from asyncgroups.config import ProcessSettings
-from asyncgroups.errors import InterpreterFailed, ShuttingDown
-from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Stage, told
-from asyncgroups.host.group import GroupInterpreter
+from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
+from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage, told
+from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool, Worker
 from asyncgroups.host.reaper import Reaper
@@ -34,8 +35,26 @@ _log = logging.getLogger("asyncgroups")
 
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 60.0
+_MOMENT = 0.05
 _ROUND = 1.0
 """Seconds between two looks at what is to be recycled."""
+
+
+def _nothing() -> None:
+    """It takes requests already."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Resident:
+    """An application group in one process."""
+
+    process: DaemonProcess
+    name: str
+    pool: Pool
+    preload: tuple[str, ...]
+    interpreter: DaemonInterpreter | None = None
+    member: Member | None = None
+    """Once it takes requests."""
 
 
 class ProcessGroup:
@@ -47,17 +66,23 @@ class ProcessGroup:
         *,
         environ: Mapping[bytes, bytes],
         reaper: Reaper,
+        number: Callable[[], int],
+        patience: float,
         on_refusal: Callable[[str, str, str], None] | None = None,
     ) -> None:
+        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0."""
+        self._number = number
+        self._patience = patience
         self.settings = settings
         self.environ: Mapping[bytes, bytes] = environ
         """That of its processes."""
         self._reaper = reaper
         self._on_refusal = on_refusal
-        self._lock = threading.RLock()  # the start of an interpreter may end it
+        self._lock = threading.Lock()
         self._folder: str | None = None
         self._processes: list[DaemonProcess] = []
-        self._pools: dict[str, tuple[Pool, Bootstrap]] = {}
+        self._pools: dict[str, tuple[Pool, Bootstrap, tuple[str, ...]]] = {}
+        """Application group to its pool, what its interpreters are told, and what is preloaded in them."""
         self._missing: set[tuple[DaemonProcess, str]] = set()
         """Processes that have no interpreter for an application group: it has failed there."""
         self._made = 0
@@ -69,7 +94,7 @@ class ProcessGroup:
 
     @property
     def pools(self) -> list[Pool]:
-        return [pool for pool, _ in list(self._pools.values())]
+        return [pool for pool, _, _ in list(self._pools.values())]
 
     @property
     def processes(self) -> list[DaemonProcess]:
@@ -78,18 +103,16 @@ class ProcessGroup:
     # Pools ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the processes. Raises OSError."""
-        with self._lock:
-            self._folder = tempfile.mkdtemp(prefix="asyncgroups-")  # mode 0700
-            try:
-                for _ in range(self.settings.processes):
-                    self._start_process()
-            except RuntimeError as error:
-                raise OSError(str(error)) from error
+        """Start the processes. Raises OSError when there can be no folder for their sockets."""
+        self._folder = tempfile.mkdtemp(prefix="asyncgroups-")  # mode 0700
+        self._replenish()
         self._reaper.later(_ROUND, self._look)
 
-    def pool(self, bootstrap: Bootstrap, *, backlog: int) -> Pool:
-        """The pool of an application group; made, with its interpreters, where there is none."""
+    def pool(self, bootstrap: Bootstrap, *, backlog: int, preload: tuple[str, ...]) -> Pool:
+        """The pool of an application group; made, with its interpreters, where there is none.
+
+        preload: applications that each interpreter loads before it takes requests.
+        """
         with self._lock:
             found = self._pools.get(bootstrap.application_group)
             if found is None:
@@ -102,7 +125,7 @@ class ProcessGroup:
                     on_served=on_served,
                 )
                 bootstrap = replace(bootstrap, multiprocess=self.settings.processes > 1)
-                found = self._pools[bootstrap.application_group] = pool, bootstrap
+                found = self._pools[bootstrap.application_group] = pool, bootstrap, preload
                 for process in self._processes:
                     self._open(process, bootstrap.application_group)
             return found[0]
@@ -119,41 +142,17 @@ class ProcessGroup:
     def _open(self, process: DaemonProcess, name: str) -> None:
         """Have an interpreter for an application group in ``process``."""
         self._missing.discard((process, name))
-        if process.stage in (Stage.DRAINING, Stage.ENDED):
+        if process.stage in (Stage.DRAINING, Stage.ENDED) or self._is_closing:
             return
-        pool, bootstrap = self._pools[name]
-        members: list[Member] = []
-
-        def ready() -> None:
-            with self._lock:
-                if process.stage in (Stage.STARTING, Stage.SERVING):
-                    members.append(pool.add(interpreter, process.kin))
-                    process.members += members
-                    self._serve(process)
-
-        def pong() -> None:
-            for member in members:
-                pool.resume(member)
-
-        def ended(_: GroupInterpreter) -> None:
-            for member in members:
-                pool.remove(member)
-            with self._lock:
-                process.interpreters.discard(interpreter)
-                if process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing:
-                    self._missing.add((process, name))
-                self._quit_if_empty(process)
-                is_alone = not members and not self._is_closing
-            if is_alone and interpreter.failure:
-                pool.refuse(InterpreterFailed(interpreter.failure))
-
-        interpreter = DaemonInterpreter(
+        pool, bootstrap, preload = self._pools[name]
+        resident = _Resident(process=process, name=name, pool=pool, preload=preload)
+        interpreter = resident.interpreter = DaemonInterpreter(
             bootstrap,
             address=process.address,
             reaper=self._reaper,
-            on_ready=ready,
-            on_pong=pong,
-            on_end=ended,
+            on_ready=partial(self._prepare, resident),
+            on_pong=partial(self._resume, resident),
+            on_end=partial(self._leave, resident),
             on_refusal=self._on_refusal,
         )
         try:
@@ -163,6 +162,60 @@ class ProcessGroup:
             _log.error("[%s] no connection to a daemon process: %s", interpreter.label, error)
             return
         process.interpreters.add(interpreter)
+
+    # In the reaper's thread: what becomes of an interpreter
+
+    def _prepare(self, resident: _Resident) -> None:
+        """It is set up, and may load what is to be preloaded."""
+        assert resident.interpreter is not None
+        with self._lock:
+            if resident.process.stage is Stage.STARTING:
+                resident.process.move(Stage.SERVING)
+        is_alone = not resident.pool.is_served
+        if not resident.preload or is_alone:
+            self._admit(resident)  # requests would wait for nobody else
+        if not resident.preload:
+            return
+        admit = partial(self._admit, resident) if not is_alone else _nothing
+        try:
+            preloading = Preloading(
+                resident.interpreter, resident.preload, number=self._number(), reaper=self._reaper, on_over=admit
+            )
+        except OSError, ChannelClosed:
+            admit()
+            return
+        if self._patience:
+            self._reaper.later(self._patience, preloading.stop_waiting)
+
+    def _admit(self, resident: _Resident) -> None:
+        """It takes requests."""
+        process, interpreter = resident.process, resident.interpreter
+        assert interpreter is not None
+        with self._lock:
+            if process.stage is Stage.SERVING and interpreter.state is State.RUNNING:
+                resident.member = resident.pool.add(interpreter, process.kin)
+                process.members.append(resident.member)
+                self._succeed(process)
+
+    def _resume(self, resident: _Resident) -> None:
+        """It lives."""
+        if resident.member is not None:
+            resident.pool.resume(resident.member)
+
+    def _leave(self, resident: _Resident, interpreter: GroupInterpreter) -> None:
+        """It has ended."""
+        process, pool = resident.process, resident.pool
+        if resident.member is not None:
+            pool.remove(resident.member)
+        with self._lock:
+            process.interpreters.discard(interpreter)
+            if process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing:
+                self._missing.add((process, resident.name))
+            self._quit_if_empty(process)
+        if interpreter.failure:
+            # A moment later: who has just found the pool stands in its queue by then.
+            error = InterpreterFailed(interpreter.failure)
+            self._reaper.later(_MOMENT, lambda: None if pool.is_served else pool.refuse(error))
 
     def give_up(self, worker: Worker) -> None:
         """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor."""
@@ -202,14 +255,12 @@ class ProcessGroup:
             self._reaper.later(self.settings.startup_timeout, partial(self._check_started, process))
         return process
 
-    def _serve(self, process: DaemonProcess) -> None:
-        """One of its interpreters is ready. Under the lock."""
-        if process.stage is Stage.STARTING:
-            process.move(Stage.SERVING)
-        if len(process.kin) >= len(self._pools):
-            for old in self._processes:
-                if old.successor is process:
-                    self._drain(old)
+    def _succeed(self, process: DaemonProcess) -> None:
+        """One of its interpreters takes requests: it may do all that another one did. Under the lock."""
+        served = {member.pool for member in process.kin}
+        for old in self._processes:
+            if old.successor is process and old.stage is Stage.SERVING and {one.pool for one in old.kin} <= served:
+                self._drain(old)
 
     def _check_started(self, process: DaemonProcess) -> None:
         with self._lock:
@@ -229,7 +280,7 @@ class ProcessGroup:
 
     def _ended(self, process: DaemonProcess) -> None:
         """In the thread of a process that has ended."""
-        had_answered = process.served > 0
+        had_answered = process.served > 0 or time.monotonic() - process.started_at > _LONGEST_DELAY
         with self._lock:
             self._processes.remove(process)
             self._missing = {one for one in self._missing if one[0] is not process}
@@ -251,7 +302,7 @@ class ProcessGroup:
         self._reaper.later(self._delay, self._replenish)
 
     def _replenish(self) -> None:
-        """In the reaper's thread."""
+        """Start what is missing."""
         with self._lock:
             try:
                 while self._is_short():
@@ -306,7 +357,7 @@ class ProcessGroup:
         self._reaper.later(self.settings.graceful_timeout, partial(self._cut, process))
 
     def _quit_if_empty(self, process: DaemonProcess) -> None:
-        if process.stage is Stage.DRAINING and not process.interpreters:
+        if (process.stage is Stage.DRAINING or self._is_closing) and not process.interpreters:
             process.quit()
 
     def _cut(self, process: DaemonProcess) -> None:
@@ -326,6 +377,8 @@ class ProcessGroup:
             self._is_closing = True
             pools = self.pools
             interpreters = [one for process in self._processes for one in process.interpreters]
+            for process in self._processes:
+                self._quit_if_empty(process)
         for pool in pools:
             pool.retire()
             pool.refuse(ShuttingDown("the server shuts down"))
@@ -346,7 +399,8 @@ class ProcessGroup:
                 for interpreter in list(process.interpreters)
                 if not interpreter.join(quit_at - time.monotonic())
             ]
-            process.quit()
+            if process.interpreters:
+                process.quit()
         for process in processes:
             if not process.join(until - time.monotonic()):
                 process.kill()

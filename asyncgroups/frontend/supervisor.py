@@ -64,6 +64,8 @@ class Supervisor:
         on_refusal: Callable[[str, str, str], None] | None = None,
     ) -> None:
         """``environ`` is the process's; ``applications`` are callable objects by name, for GLOBAL."""
+        self.preloaded: Mapping[tuple[str, str], tuple[str, ...]] = {}
+        """(process group, application group) to the applications that daemon processes load before their requests."""
         self._process_settings = process_groups
         self._process_groups: dict[str, ProcessGroup] = {}
         self._applications = applications
@@ -171,7 +173,7 @@ class Supervisor:
             path=(settings.app_dir, *settings.python_path, *group.settings.python_path),
             environ=tuple({**group.environ, **own}.items()) if application_group else None,
         )
-        pool = group.pool(bootstrap, backlog=self.limits.backlog)
+        pool = group.pool(bootstrap, backlog=self.limits.backlog, preload=self.preloaded.get(key, ()))
         self._pools[key] = pool, settings
         return pool, settings
 
@@ -182,7 +184,12 @@ class Supervisor:
             settings = self._process_settings[name]
             own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env.items()}
             group = ProcessGroup(
-                settings, environ=self._environ | own, reaper=self._reaper, on_refusal=self._on_refusal
+                settings,
+                environ=self._environ | own,
+                reaper=self._reaper,
+                number=self.number,
+                patience=self.timeouts.startup,
+                on_refusal=self._on_refusal,
             )
             _cast_net(self)
             group.start()

@@ -182,10 +182,10 @@ class Pool:
             return [worker for member in self._members for worker in member.busy]
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no request runs or waits."""
+    def is_served(self) -> bool:
+        """Whether there is an interpreter that takes requests."""
         with self._lock:
-            return not self._waiting and not any(member.busy for member in self._members)
+            return any(member.state is not State.RETIRED for member in self._members)
 
     # Interpreters -----------------------------------------------------------------------------------------------------
 

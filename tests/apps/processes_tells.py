@@ -1,8 +1,10 @@
 """Says where it runs, and does there what the query string tells it to."""
 
+import atexit
 import ctypes
 import json
 import os
+import pathlib
 import re
 import sys
 import threading
@@ -18,6 +20,8 @@ def application(environ, start_response):
     elif word == "print":
         sys.stdout.write(f"to stdout {argument}\n")
         sys.stderr.write(f"to stderr {argument}\n")
+    elif word == "atexit":
+        atexit.register(pathlib.Path(argument).touch)
     elif word == "eat":  # megabytes
         environ["eaten"] = bytearray(int(argument) << 20)
     elif word == "sleep":

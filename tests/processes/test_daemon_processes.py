@@ -193,18 +193,19 @@ def test_killed_under_load(server: Server) -> None:
     until(lambda: len(daemons(server)) == 3, what="as many processes as there should be")
 
 
-def test_nothing_is_left_after_a_stop(site: Site) -> None:
+def test_nothing_is_left_after_a_stop(site: Site, tmp_path: Path) -> None:
     """SIGTERM: atexit functions have run, the processes and their folder are gone, the status is 0."""
     text = "[process_group.back]\n" + mount("/named", "named", "back") + mount("/global", "%{GLOBAL}", "back")
     with serving(site(text)) as server:
-        ask(server, "/named")
-        ask(server, "/global")
+        for path in ("/named", "/global"):
+            ask(server, f"{path}?atexit={tmp_path / path[1:]}")
         processes = daemons(server)
         folder = folder_of(processes[0])
         assert folder.exists()
         assert server.stop() == 0
         assert not folder.exists()
         assert [one for one in processes if one.is_running()] == []
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["global", "named"]
 
 
 @pytest.mark.parametrize("where", ["/named", "/global"])
@@ -367,3 +368,21 @@ def test_a_process_that_does_not_start(site: Site) -> None:
         server.wait_for_log(r"\[back\] the daemon process \d+ ended with status 1; another is started in 0.5 s")
         server.wait_for_log(r"\[back\] the daemon process \d+ ended with status 1; another is started in 1 s")
         assert server.stop() == 0
+
+
+def test_preloading(site: Site) -> None:
+    """Each process loads what is to be preloaded before it takes requests, the later ones as well."""
+    text = "preload = true\n[process_group.back]\nprocesses = 2\n" + mount("/named", "named", "back")
+    text += mount("/other", "named", "back").replace("processes_tells", "processes_slow")
+    with serving(site(text)) as server:
+        first = {server.wait_for_log(r"\[back:named #\d+\] loaded in (\d+)")[1]}
+        until(lambda: len(set(re.findall(r"loaded in (\d+)", server.log()))) == 2, what="both to be loaded")
+        victim = ask(server, "/named")["pid"]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(set(re.findall(r"loaded in (\d+)", server.log()))) == 3, what="the third to be loaded")
+        assert len(re.findall("loaded in", server.log())) == 3
+        assert first <= set(re.findall(r"loaded in (\d+)", server.log()))
+        with ThreadPoolExecutor(2) as threads:
+            pids = {answer["pid"] for answer in threads.map(lambda _: ask(server, "/named?sleep=0.3"), range(2))}
+        assert len(pids) == 2
+        assert victim not in pids
