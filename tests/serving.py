@@ -193,11 +193,11 @@ def serving(
         yield server
     finally:
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        for one in family:
-            with contextlib.suppress(psutil.Error):
-                one.kill()
         process.kill()
         process.wait()
+        for one in psutil.wait_procs(family, 1)[1]:  # daemon processes end with their server, and clean up
+            with contextlib.suppress(psutil.Error):
+                one.kill()
         log_file.unlink()
 
 

@@ -17,7 +17,6 @@ Guarantees, next to those of ``lease``:
 import enum
 import logging
 import os
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,6 +29,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, RequestTimedOut
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
+from asyncgroups.frontend.files import ResponseFile, is_regular
 from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, Lease, State, take
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.pool import Pool
@@ -40,7 +40,6 @@ __all__ = ["Exchange"]
 _log = logging.getLogger("asyncgroups")
 
 _CREDIT_BACK = messages.WINDOW // 4
-_FILE_BLOCK = 256 * 1024
 _BREATH = 0.0005
 """Seconds. A turn of the event loop costs a quarter of what 64 KiB do, so not after each of them."""
 
@@ -106,7 +105,7 @@ class Exchange:
         self._response = _Response.WAITING
         self._final_due = False
         self._owed = 0
-        self._file: _File | None = None
+        self._file: ResponseFile | None = None
         # what another task has found
         self._breath_at = 0.0
         self._gone = False
@@ -325,7 +324,11 @@ class Exchange:
             self._taken(messages.parse_numbers(payload, 1)[0])
         elif kind == messages.FILE and started and self._file is None:
             length = messages.parse_numbers(payload, 1)[0]
-            self._file = _File(lease.descriptor(), length)
+            descriptor = lease.descriptor()
+            if not is_regular(descriptor):
+                os.close(descriptor)
+                raise lease.distrust("a descriptor of no regular file")
+            self._file = ResponseFile(descriptor, length)
         else:
             raise lease.distrust(f"a worker sent message {kind} while {self._response.value}")
 
@@ -421,46 +424,3 @@ class _Before:
             return await self._receive()
         event, self._event = self._event, None
         return event
-
-
-class _File:
-    """The file of a FILE message: read in a thread, and closed by whoever uses it last.
-
-    A cancelled task does not wait for its thread; a descriptor that is closed meanwhile may be another connection's
-    when the thread comes to read it.
-    """
-
-    def __init__(self, descriptor: int, length: int) -> None:
-        self.rest = length
-        self._descriptor = descriptor
-        self._at = os.lseek(descriptor, 0, os.SEEK_CUR)
-        self._lock = threading.Lock()
-        self._abandoned = False
-
-    def read(self) -> bytes:
-        """The next block; empty at a premature end. In a thread."""
-        with self._lock:
-            if self._abandoned:
-                self._close()
-                return b""
-            # pread: the position is shared with the application's own descriptor.
-            block = os.pread(self._descriptor, min(self.rest, _FILE_BLOCK), self._at)
-            self._at += len(block)
-            self.rest -= len(block)
-            if self._abandoned:
-                self._close()
-            return block
-
-    def close(self) -> None:
-        """Close it, or leave that to the thread that is reading. Does not wait."""
-        self._abandoned = True
-        if self._lock.acquire(blocking=False):
-            try:
-                self._close()
-            finally:
-                self._lock.release()
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1

@@ -13,8 +13,6 @@ Guarantees, each wait with what wakes it and what bounds it:
 """
 
 import enum
-import os
-import stat
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -211,17 +209,7 @@ _TRANSITIONS = {
 class Lease:
     """The front end's half of the conversation with a worker."""
 
-    __slots__ = (
-        "_half",
-        "_inlet",
-        "_limit_at",
-        "_request_timeout",
-        "_supervisor",
-        "_worker",
-        "_writing",
-        "sent",
-        "state",
-    )
+    __slots__ = ("_half", "_inlet", "_limit_at", "_request", "_supervisor", "_worker", "_writing", "sent", "state")
 
     def __init__(
         self, supervisor: Supervisor, worker: Worker, *, sent: int = 0, half: bool = False, since: float | None = None
@@ -235,9 +223,8 @@ class Lease:
         self._writing: anyio.Lock | None = None
         self._half = half
         """Whether a message has gone out in part: what comes next on the channel would be taken for its rest."""
-        of_worker = worker.request_timeout
-        self._request_timeout = supervisor.timeouts.request if of_worker is None else of_worker
-        seconds = self._request_timeout if worker.ready else supervisor.timeouts.startup
+        self._request = supervisor.timeouts.request if worker.request_timeout is None else worker.request_timeout
+        seconds = self._request if worker.ready else supervisor.timeouts.startup
         self._limit_at: float | None = None
         if seconds:
             self._limit_at = seconds + (time.monotonic() if since is None else since)
@@ -310,14 +297,14 @@ class Lease:
         if not self._worker.ready:
             self._worker.ready = True
             if kind != messages.LOADING:
-                self._limit(self._request_timeout)
+                self._limit(self._request)
         if kind == messages.DONE:
             self._move(State.DONE)
         elif kind == messages.LOADING:
             self._limit(self._supervisor.timeouts.startup)
             return False
         elif kind == messages.LOADED:
-            self._limit(self._request_timeout)
+            self._limit(self._request)
             return False
         elif kind == messages.FAILED:
             raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
@@ -371,11 +358,7 @@ class Lease:
         """The file descriptor that came with FILE, from here on the caller's. Raises ProtocolError if there is none."""
         if not self._worker.channel.descriptors:
             raise self.distrust("a file without its descriptor")
-        descriptor = self._worker.channel.descriptors.pop(0)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # to read from a pipe or a device could last for ever
-            os.close(descriptor)
-            raise self.distrust("a descriptor of no regular file")
-        return descriptor
+        return self._worker.channel.descriptors.pop(0)
 
     def distrust(self, reason: str) -> ProtocolError:
         """The worker has said what it must not say: it gets no further exchange. The error to raise."""

@@ -65,7 +65,7 @@ def test_groups_of_one_name(server: Server) -> None:
 def test_a_variable_that_names_no_process_group(server: Server) -> None:
     """The request is answered 500, the log says which name."""
     assert server.get("/unknown").status_code == 500
-    server.wait_for_log(r"GET '/unknown': 500: mount\[5\]: %\{ENV:WHERE\}: there is no process group 'blue'")
+    server.wait_for_log(r"500: mount\[5\]: %\{ENV:WHERE\}: there is no process group 'blue'")
 
 
 def test_what_is_served_is_said(server: Server) -> None:
