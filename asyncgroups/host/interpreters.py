@@ -7,8 +7,7 @@ Standard library and ``worker``. Guarantees:
 - However it ends, the other end of its control channel sees the end of it.
 - The package is loaded there from where this process has it, and nothing else of that folder with it.
 
-``concurrent.interpreters`` is imported when an interpreter is made: a daemon process may run a Python without it, and
-has its main interpreter only.
+A daemon process may run a Python without ``concurrent.interpreters``, and has its main interpreter only.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from typing import TYPE_CHECKING
 from asyncgroups.errors import InterpreterFailed
 from asyncgroups.worker import main as worker_main
 
-if TYPE_CHECKING:
-    from concurrent import interpreters
+if TYPE_CHECKING or sys.version_info >= (3, 14, 1):
+    from concurrent import interpreters  # now: later there may be no file descriptor left to load it with
 
 __all__ = ["OLDEST", "Bootstrap", "Inside", "run_apart", "run_outliving"]
 
@@ -154,8 +153,6 @@ def _create() -> interpreters.Interpreter:
         raise InterpreterFailed(
             f"Python {version} has one interpreter, which is for the application group %{{GLOBAL}} alone"
         )
-    from concurrent import interpreters  # noqa: PLC0415 - see the first lines
-
     return interpreters.create()
 
 
@@ -169,8 +166,6 @@ def _tell(interpreter: interpreters.Interpreter, arguments: tuple[object, ...]) 
 
 def _ask(interpreter: interpreters.Interpreter) -> bool:
     """Whether ``run`` has left workers behind."""
-    from concurrent import interpreters  # noqa: PLC0415 - see the first lines
-
     try:
         interpreter.exec(_CHECK)
     except interpreters.ExecutionFailed:
