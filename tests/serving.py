@@ -38,14 +38,15 @@ def older_python(version: str) -> str | None:
     for command in (f"python{version}", *map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             said = subprocess.run(
-                [command, "-c", "import sys; print(*sys.version_info[:2], sep='.')"],
+                [command, "-c", "import sys; print(*sys.version_info[:2], sep='.'); print(sys.executable)"],
                 capture_output=True,
                 text=True,
                 timeout=30,
                 check=True,
             )
-            if said.stdout.strip() == version:
-                return command
+            found, path = said.stdout.splitlines()
+            if found == version:
+                return path
     return None
 
 

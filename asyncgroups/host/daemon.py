@@ -13,6 +13,10 @@ from __future__ import annotations
 
 import sys
 
+if sys.version_info < (3, 12):  # noqa: UP036 - the configuration names any Python; said before what it cannot read
+    _this = "{}.{}.{}".format(*sys.version_info[:3])
+    sys.exit(f"asyncgroups: a daemon process needs Python 3.12 or later, and {sys.executable} is {_this}")
+
 if __name__ == "__main__":  # the folder of the package is on nobody's path: its parent may hold what is not for us
     from importlib import util
     from pathlib import Path

@@ -255,6 +255,17 @@ def test_an_older_python(site: Site) -> None:
         daemon.wait(PATIENCE)
 
 
+def test_a_python_that_is_too_old(site: Site) -> None:
+    """One line of the log says which Python it takes, and no traceback."""
+    python = older_python("3.11") or older_python("3.10") or older_python("3.9")
+    if python is None:
+        pytest.skip("there is no such Python here")
+    text = f'[process_group.old]\npython = "{python}"\n' + mount("/global", "%{GLOBAL}", "old")
+    with serving(site(text)) as server:
+        server.wait_for_log(r"\[old\] asyncgroups: a daemon process needs Python 3\.12 or later, and .* is 3\.\d+\.\d+")
+        assert "Traceback" not in server.log()
+
+
 def test_recycling(site: Site) -> None:
     """Under load, with maximum_requests and restart_interval, no request is lost, and processes come and go."""
     text = (
