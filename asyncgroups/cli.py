@@ -210,6 +210,7 @@ _EXPLAINED = (
     "script_name",
     "path_info",
     "process_group",
+    "sticky",
     "application_group",
     "application",
     "decided_by",
@@ -249,6 +250,8 @@ def _lines_of(explanation: Explanation) -> list[str]:
         rows = rows[:1]
     if explanation.application_group == "":
         rows[5] = ("application group", "%{GLOBAL}", why["application_group"])
+    if explanation.sticky is not None:
+        rows.insert(5, ("sticky", explanation.sticky, why["sticky"]))
     shown = [
         (name, "-" if value is None else _printable(value) or '""', reason and _printable(reason))
         for name, value, reason in rows

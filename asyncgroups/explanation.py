@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote
 import idna
 from asgiref.typing import HTTPScope
 
-from asyncgroups.config import Configuration
+from asyncgroups.config import Configuration, ProcessSettings
+from asyncgroups.config.words import FileWords
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, NotMounted
 from asyncgroups.frontend.request import Head
 from asyncgroups.selection import Selection
@@ -53,10 +54,11 @@ class Explanation:
     mount: text, the URL path of the mount, ``/`` for the root.
     script_name, path_info: text, as UTF-8; bytes that are none appear as ``\\xff``.
     process_group: name of the process group; empty for embedded mode.
+    sticky: text, the process group's setting of that name; None where requests have no key.
     application_group: name of the application group, expanded; empty for GLOBAL.
     application: ``module:attribute``.
-    decided_by: for virtual_host, mount, process_group and application_group a sentence that names setting, context
-    and line.
+    decided_by: for virtual_host, mount, process_group, application_group, and for sticky where there is one, a sentence
+    that names setting, context and line.
     refusal: why there is no response from the application: nothing is mounted there, or the group's name cannot be
     told; what could not be decided then is None.
     """
@@ -66,6 +68,7 @@ class Explanation:
     script_name: str | None = None
     path_info: str | None = None
     process_group: str | None = None
+    sticky: str | None = None
     application_group: str | None = None
     application: str | None = None
     decided_by: Mapping[str, str]
@@ -132,12 +135,15 @@ def explain(
     else:
         mount, path_info, application_group = choice.mount, choice.path_info, choice.application_group
         process_group = choice.process_group
+    settings = configuration.process_groups.get(process_group) if process_group else None
+    sticky = settings.sticky if settings is not None else None
     return Explanation(
         virtual_host=virtual_host.server_name,
         mount=mount.path or "/",
         script_name=mount.path,
         path_info=_text(path_info),
         process_group=process_group,
+        sticky=sticky.text if sticky is not None else None,
         application_group=application_group,
         application=mount.application,
         decided_by={
@@ -150,6 +156,7 @@ def explain(
                 if _waits_for_port(selection, virtual_host, mount, {**mount.env, **env}, port=target.port)
                 else ""
             ),
+            **({"sticky": source.of_sticky(settings)} if settings is not None and sticky is not None else {}),
         },
         refusal=unresolved,
     )
@@ -187,6 +194,11 @@ class _Source:
         return self._with_variable(
             sentence, mount.process_group, mount, "process_group.env", env=env, process_env=process_env
         )
+
+    def of_sticky(self, settings: ProcessSettings) -> str:
+        assert settings.sticky is not None
+        place = FileWords().place(("process_group", settings.name, "sticky"))
+        return self._written("sticky", settings.sticky.text, place)
 
     def of_application_group(self, mount: Mount, *, env: Mapping[str, str], process_env: Mapping[str, str]) -> str:
         text = mount.application_group.text

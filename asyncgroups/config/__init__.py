@@ -4,6 +4,7 @@ Law: frozen. It opens and reads the one file it is given, asks whether the files
 does nothing else: no logging, no sockets, no environment. All errors of a file are reported at once.
 
     values          what one value may be
+    sticky          what sends requests to one process
     model           the keys of each table
     words           what places and problems are called, in a file and in Python
     problems        what is wrong with one configuration, and on which line
@@ -31,12 +32,14 @@ from asyncgroups.config.declared import (
 from asyncgroups.config.model import Document, Limits, Timeouts
 from asyncgroups.config.reader import Override, from_mapping, read
 from asyncgroups.config.schema import schema
+from asyncgroups.config.sticky import KeySource, Sticky
 from asyncgroups.config.values import WsgiApplication
 
 __all__ = [
     "Arguments",
     "Configuration",
     "Document",
+    "KeySource",
     "LimitArguments",
     "Limits",
     "Mount",
@@ -45,6 +48,7 @@ __all__ = [
     "Override",
     "ProcessGroupArguments",
     "ProcessSettings",
+    "Sticky",
     "TimeoutArguments",
     "Timeouts",
     "Tls",

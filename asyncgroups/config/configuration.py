@@ -1,7 +1,7 @@
 """The configuration as the rest of the program sees it.
 
 Law: frozen, checked before it is made, and complete: every path absolute, every setting merged.
-May import ``selection``, ``config.model``, ``config.problems`` and ``config.values``.
+May import ``selection``, ``config.model``, ``config.problems``, ``config.sticky`` and ``config.values``.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from asyncgroups.config.model import Limits, Timeouts
 from asyncgroups.config.problems import lines_of
+from asyncgroups.config.sticky import Sticky
 from asyncgroups.config.values import LogLevel, WsgiApplication
 from asyncgroups.config.words import FileWords
 from asyncgroups.selection import Selection
@@ -36,8 +37,9 @@ class ProcessSettings:
 
     name: of the group. processes: their number. threads: of the main interpreter of each. python: path of the
     interpreter. python_path: paths of further folders. home: path of the working directory. process_env: variables of
-    their environment, text to text. user, group: numbers. groups: numbers of further ones. umask: a number.
-    cpu_priority: niceness. memory_limit: bytes, None for no limit. display_name: what process lists show.
+    their environment, text to text. sticky: what a request's key is, None where requests have none. user, group:
+    numbers. groups: numbers of further ones. umask: a number. cpu_priority: niceness. memory_limit: bytes, None for no
+    limit. display_name: what process lists show.
     maximum_requests: a number, 0 for no limit. startup_timeout, restart_interval, inactivity_timeout, request_timeout:
     seconds, 0 for no limit. graceful_timeout, shutdown_timeout: seconds. What is None is as for this process.
     """
@@ -48,6 +50,7 @@ class ProcessSettings:
     python: str | None = None
     python_path: tuple[str, ...] = ()
     home: str | None = None
+    sticky: Sticky | None = None
     process_env: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
     display_name: str | None = None
     user: int | None = None

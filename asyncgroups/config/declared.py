@@ -127,6 +127,8 @@ class ProcessGroupArguments(TypedDict, total=False):
     """Daemon processes of the group."""
     threads: int
     """Threads of each process's main interpreter, which runs the application group %{GLOBAL}."""
+    sticky: str
+    """What sends requests to one and the same process: "cookie", "client", "header:NAME" or "%{ENV:variable}"."""
     python: str | os.PathLike[str]
     """The python that the processes run, 3.12 or later; by default this process's."""
     python_path: Sequence[str | os.PathLike[str]]

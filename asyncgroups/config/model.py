@@ -1,13 +1,14 @@
 """The tables of the configuration file and their keys; the sentence under a key is its description in the JSON schema.
 
 Law: declarations only; what a value may be stands in ``values``, what two values have to do with each other in
-``contexts``. ``None`` means "not given here". May import pydantic and ``config.values``.
+``contexts``. ``None`` means "not given here". May import pydantic, ``config.sticky`` and ``config.values``.
 """
 
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from asyncgroups.config.sticky import StickySetting
 from asyncgroups.config.values import (
     LOG_LEVELS,
     Application,
@@ -152,6 +153,9 @@ class ProcessGroupSection(Section):
     """Daemon processes of the group (processes=)."""
     threads: Threads = 15
     """Threads of each process's main interpreter, which runs the application group %{GLOBAL} (threads=)."""
+    sticky: StickySetting | None = None
+    """What sends requests to one and the same process as long as it lives: "cookie" (signed, and set by the server),
+    "client" (the address), "header:NAME" or "%{ENV:variable}"; by default a request goes to any."""
     python: PathText | None = None
     """The python that the processes run, 3.12 or later, of a virtual environment perhaps, relative to this file; by
     default the server's (python-home=)."""

@@ -43,6 +43,7 @@ def settings_of(
 
 
 _AS_WRITTEN = (
+    "sticky",
     "processes",
     "threads",
     "display_name",

@@ -15,7 +15,7 @@ from tests.commands.conftest import EXAMPLES, Run, begin, ended
 from tests.serving import APPS, ROOT, Server, serving
 
 KEYS = [
-    *["virtual_host", "mount", "script_name", "path_info", "process_group"],
+    *["virtual_host", "mount", "script_name", "path_info", "process_group", "sticky"],
     *["application_group", "application", "decided_by"],
 ]
 
@@ -461,3 +461,21 @@ def test_two_thousand_mounts(run: Run, tmp_path: Path) -> None:
     explanation = json.loads(run("explain", str(file), "/1999/x", "--json").stdout)
     assert explanation["decided_by"]["mount"] == f'path = "/1999" in mount[1999] ({file}:{1999 * 3 + 2})'
     assert len(config.read(file).mounts()) == 2000
+
+
+def test_what_is_sticky(run: Run, tmp_path: Path) -> None:
+    """The setting of the process group and its line, where there is one."""
+    file = tmp_path / "asyncgroups.toml"
+    file.write_text(
+        '[process_group."back office"]\nprocesses = 2\nsticky = "header:X-User"\n[process_group.other]\n'
+        '[[mount]]\npath = "/"\napp = "a:b"\nprocess_group = "back office"\n'
+        '[[mount]]\npath = "/other"\napp = "a:b"\nprocess_group = "other"\n'
+    )
+    explanation = json.loads(run("explain", str(file), "/", "--json").stdout)
+    sentence = f'sticky = "header:X-User" in process_group."back office" ({file}:3)'
+    assert (explanation["sticky"], explanation["decided_by"]["sticky"]) == ("header:X-User", sentence)
+    shown = run("explain", str(file), "/").stdout.splitlines()
+    assert re.fullmatch(rf"sticky +header:X-User +\({re.escape(sentence)}\)", shown[5])
+    explanation = json.loads(run("explain", str(file), "/other", "--json").stdout)
+    assert (explanation["sticky"], "sticky" in explanation["decided_by"]) == (None, False)
+    assert "\nsticky" not in run("explain", str(file), "/other").stdout

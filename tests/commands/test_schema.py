@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from asyncgroups import config
 from asyncgroups.config import Document
+from asyncgroups.config.model import PROCESS_GROUPS
 from tests.commands.conftest import EXAMPLES, Run
 from tests.serving import ROOT
 
@@ -123,6 +124,7 @@ SAMPLES = {
     "path": ["/", "//", "/a b", "/é", "/a%", "/~u/", "/%zz"],
     "app": ["a:b", "a.b:c.d", "é:ñ", "_:__"],
     "request_body": [1, "unlimited", "1", "1b", "1 KiB", "10mb", "10 TB", "1 ", "1\tgIb"],
+    "sticky": ["cookie", "client", "header:X-User", "header:!", "%{ENV:X}", "%{ENV: é:%}"],
     "startup": [0, 1, 0.5, 31536000],
     "app_dir": [".", " "],
     "env": [{}, {"A": "b"}, {"a b.c": ""}, {"é\n": "x"}],
@@ -136,14 +138,17 @@ STRUCTURE = {
     "path": lambda value: {"mount": [{"path": value, "app": "a:b"}]},
     "app": lambda value: {"mount": [{"path": "/", "app": value}]},
     "request_body": lambda value: {"limits": {"request_body": value}},
+    "sticky": lambda value: {"process_group": {"a": {"sticky": value}}},
     "startup": lambda value: {"timeouts": {"startup": value}},
 }
 
 
 def accepted(key: str, value: object) -> tuple[bool, dict[str, object]]:
     table = STRUCTURE.get(key, lambda value: {key: value})(value)
+    # The reader calls these tables by another name than the setting process_group.
+    read = {PROCESS_GROUPS: table["process_group"]} if key == "sticky" else table
     try:
-        Document.model_validate(table)
+        Document.model_validate(read)
     except ValidationError:
         return False, table
     return True, table

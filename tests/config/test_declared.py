@@ -123,6 +123,7 @@ timeouts = { startup = 1, queue = 2.5, request = 3, interrupt = 4, graceful = 0 
 
 [process_group."back office"]
 processes = 2
+sticky = "header:X-User"
 home = "site"
 python_path = ["lib"]
 process_env = { B = "c" }
@@ -183,7 +184,13 @@ def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.Monkey
         process_env={"A": "b"},
         global_threads=3,
         process_groups={
-            "back office": {"processes": 2, "home": Path("site"), "python_path": ["lib"], "process_env": {"B": "c"}},
+            "back office": {
+                "processes": 2,
+                "sticky": "header:X-User",
+                "home": Path("site"),
+                "python_path": ["lib"],
+                "process_env": {"B": "c"},
+            },
             "other": {},
         },
         limits={"groups": 20, "backlog": 7, "request_body": "1 KiB"},
