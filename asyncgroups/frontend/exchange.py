@@ -66,6 +66,7 @@ class Exchange:
         "_file",
         "_final_due",
         "_gone",
+        "_key",
         "_lease",
         "_method",
         "_more_credit",
@@ -88,7 +89,10 @@ class Exchange:
         *,
         number: int,
         method: str,
+        key: bytes | None = None,
     ) -> None:
+        """``key`` sends the request to one of several processes: see ``host.sticky``."""
+        self._key = key
         self._number = number
         self._supervisor = supervisor
         self._receive: Callable[[], Awaitable[Any]] = receive
@@ -149,7 +153,9 @@ class Exchange:
         One that has died meanwhile never had it: the request goes to another.
         """
         for is_last in (False, False, True):
-            lease = self._lease = await take(self._supervisor, find, self._number, first=first, client=self._look_ahead)
+            lease = self._lease = await take(
+                self._supervisor, find, self._number, first=first, client=self._look_ahead, key=self._key
+            )
             if lease is None:
                 return None
             try:

@@ -48,10 +48,11 @@ class ApplicationFailed(ApplicationGroupsError):
 class _Place:
     """A place in the queue of a pool; see ``pool.Ticket``. ``first`` is the first message of its exchange."""
 
-    __slots__ = ("at", "exchange", "first", "is_quiet", "refusal", "sent", "wakeup", "worker")
+    __slots__ = ("at", "exchange", "first", "is_quiet", "key", "refusal", "sent", "wakeup", "worker")
 
-    def __init__(self, exchange: int, first: bytes) -> None:
+    def __init__(self, exchange: int, first: bytes, key: bytes | None) -> None:
         self.exchange = exchange
+        self.key = key
         self.first = first
         self.is_quiet = True
         """Whether its task need not know of the grant before the worker says something."""
@@ -91,17 +92,18 @@ async def take(
     *,
     first: bytes,
     client: Callable[[], Awaitable[Any]] | None = None,
+    key: bytes | None = None,
 ) -> Lease | None:
     """A worker for ``exchange``, of the pool that ``find`` returns; None when the client left while its request waited.
 
     ``first`` is the exchange's first message; ``Lease.sent`` says how much of it has gone out already.
     ``find`` is called again when that pool is retired before it has a worker for this request. ``client`` receives an
-    ASGI event and does not use it up: the leaving of the client is seen there.
+    ASGI event and does not use it up: the leaving of the client is seen there. ``key``: see ``host.sticky``.
     Raises TooManyGroups, Overloaded, ShuttingDown, InterpreterFailed.
     """
     retired = PoolRetired("the application group takes no more requests")
     for _ in range(_POOLS):
-        place = _Place(exchange, first)
+        place = _Place(exchange, first, key)
         try:
             pool = find()
             worker = pool.take(place)

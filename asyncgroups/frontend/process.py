@@ -191,8 +191,9 @@ class Preloading:
 class DaemonProcess:
     """A process of a process group.
 
-    number: of the process among those of its group, from 1. folder: the private folder of its socket. environ: the
-    whole environment of the process. on_end: called once, in its thread, when it has ended.
+    number: of the process among those of its group, from 1. slot: the number of its place, which one that is started in
+    place of another has from that. folder: the private folder of its socket. environ: the whole environment of the
+    process. on_end: called once, in its thread, when it has ended.
     """
 
     def __init__(
@@ -200,12 +201,14 @@ class DaemonProcess:
         settings: ProcessSettings,
         *,
         number: int,
+        slot: int,
         folder: str,
         environ: Mapping[bytes, bytes],
         reaper: Reaper,
         on_end: Callable[[DaemonProcess], None],
     ) -> None:
         self.settings = settings
+        self.slot: int = slot
         self.stage: Stage = Stage.STARTING
         self.kin: list[Member] = []
         """The members of pools whose interpreters live here."""

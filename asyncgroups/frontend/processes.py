@@ -7,6 +7,7 @@ Imports ``config``, ``frontend.process``, ``host``. Guarantees:
   delay that grows; requests that no process has been given wait for that, bounded as every wait for a worker is.
 - One that is recycled, or has a worker that does not obey an interrupt, takes no more requests once its successor is
   ready, and ends after the last that it runs, within ``graceful_timeout`` and ``shutdown_timeout``.
+- Each stands in a slot, from 1 to ``processes``; one that is started in place of another has its slot.
 - Every process has an interpreter for each of the application groups; it takes requests when that is ready, and, where
   others do, has loaded what is to be preloaded.
 - After the end no process is left, nor the folder of their sockets.
@@ -28,6 +29,7 @@ from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool, Worker
 from asyncgroups.host.reaper import Reaper
+from asyncgroups.host.sticky import StickyPool
 
 __all__ = ["ProcessGroup"]
 
@@ -55,6 +57,12 @@ class _Resident:
     interpreter: DaemonInterpreter | None = None
     member: Member | None = None
     """Once it takes requests."""
+
+
+def _forgo(resident: _Resident) -> None:
+    """It does not take requests, or no more."""
+    if isinstance(resident.pool, StickyPool):
+        resident.pool.forgo(resident.process.slot)
 
 
 class ProcessGroup:
@@ -116,19 +124,28 @@ class ProcessGroup:
         with self._lock:
             found = self._pools.get(bootstrap.application_group)
             if found is None:
-                on_served = self._count if self.settings.maximum_requests else None
-                pool = Pool(
-                    None,
-                    threads=bootstrap.threads,
-                    backlog=backlog,
-                    request_timeout=self.settings.request_timeout,
-                    on_served=on_served,
-                )
+                pool = self._new_pool(threads=bootstrap.threads, backlog=backlog)
                 bootstrap = replace(bootstrap, multiprocess=self.settings.processes > 1)
                 found = self._pools[bootstrap.application_group] = pool, bootstrap, preload
                 for process in self._processes:
                     self._open(process, bootstrap.application_group)
             return found[0]
+
+    def _new_pool(self, *, threads: int, backlog: int) -> Pool:
+        settings = self.settings
+        on_served = self._count if settings.maximum_requests else None
+        if settings.sticky is None:
+            return Pool(
+                None, threads=threads, backlog=backlog, request_timeout=settings.request_timeout, on_served=on_served
+            )
+        return StickyPool(
+            slots=settings.processes,
+            awaited=[one.slot for one in self._processes if one.stage in (Stage.STARTING, Stage.SERVING)],
+            threads=threads,
+            backlog=backlog,
+            request_timeout=settings.request_timeout,
+            on_served=on_served,
+        )
 
     def complete(self, application_group: str) -> None:
         """Try again where an interpreter of this application group has failed: there is a request for it."""
@@ -160,6 +177,7 @@ class ProcessGroup:
         except OSError as error:
             self._missing.add((process, name))
             _log.error("[%s] no connection to a daemon process: %s", interpreter.label, error)
+            _forgo(resident)
             return
         process.interpreters.add(interpreter)
 
@@ -193,7 +211,7 @@ class ProcessGroup:
         assert interpreter is not None
         with self._lock:
             if process.stage is Stage.SERVING and interpreter.state is State.RUNNING:
-                resident.member = resident.pool.add(interpreter, process.kin)
+                resident.member = resident.pool.add(interpreter, process.kin, slot=process.slot)
                 process.members.append(resident.member)
                 self._succeed(process)
 
@@ -207,6 +225,7 @@ class ProcessGroup:
         process, pool = resident.process, resident.pool
         if resident.member is not None:
             pool.remove(resident.member)
+        _forgo(resident)
         with self._lock:
             process.interpreters.discard(interpreter)
             if process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing:
@@ -235,13 +254,14 @@ class ProcessGroup:
 
     # Processes --------------------------------------------------------------------------------------------------------
 
-    def _start_process(self) -> DaemonProcess:
+    def _start_process(self, slot: int) -> DaemonProcess:
         """Under the lock. Raises OSError, RuntimeError."""
         assert self._folder is not None
         self._made += 1
         process = DaemonProcess(
             self.settings,
             number=self._made,
+            slot=slot,
             folder=self._folder,
             environ=self.environ,
             reaper=self._reaper,
@@ -273,10 +293,12 @@ class ProcessGroup:
             )
             process.kill()
 
-    def _is_short(self) -> bool:
-        """Whether there are too few that serve, or will. Under the lock."""
-        lasting = [one for one in self._processes if one.stage is not Stage.DRAINING and one.successor is None]
-        return len(lasting) < self.settings.processes and not self._is_closing
+    def _free_slot(self) -> int | None:
+        """A slot with no process that serves, or will. Under the lock."""
+        if self._is_closing:
+            return None
+        taken = {one.slot for one in self._processes if one.stage is not Stage.DRAINING and one.successor is None}
+        return next((slot for slot in range(1, self.settings.processes + 1) if slot not in taken), None)
 
     def _ended(self, process: DaemonProcess) -> None:
         """In the thread of a process that has ended."""
@@ -288,7 +310,7 @@ class ProcessGroup:
                 if old.successor is process:
                     old.successor = None  # it serves on, until the next look
             was_asked = process.was_drained or self._is_closing
-            is_short = self._is_short()
+            is_short = self._free_slot() is not None
             if not was_asked:
                 self._delay = 0.0 if had_answered else min(max(2 * self._delay, _FIRST_DELAY), _LONGEST_DELAY)
         if was_asked:
@@ -305,8 +327,8 @@ class ProcessGroup:
         """Start what is missing."""
         with self._lock:
             try:
-                while self._is_short():
-                    self._start_process()
+                while (slot := self._free_slot()) is not None:
+                    self._start_process(slot)
             except (OSError, RuntimeError) as error:
                 _log.error("[%s] no daemon process can be started: %s", self.settings.name, error)
                 self._reaper.later(_LONGEST_DELAY, self._replenish)
@@ -343,7 +365,7 @@ class ProcessGroup:
                 return
             _log.info("[%s] the daemon process %s is replaced after %s", self.settings.name, process.pid, reason)
             try:
-                process.successor = self._start_process()
+                process.successor = self._start_process(process.slot)
             except (OSError, RuntimeError) as error:
                 _log.error("[%s] no daemon process can be started: %s", self.settings.name, error)
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from asyncgroups.errors import (
@@ -52,12 +52,13 @@ class State(enum.Enum):
 class Member:
     """The workers of one of a pool's interpreters.
 
-    kin: the members, of whichever pool, whose interpreters live in the same process.
+    kin: the members, of whichever pool, whose interpreters live in the same process. slot: of that process.
     """
 
-    __slots__ = ("busy", "idle", "interpreter", "kin", "made", "pool", "served", "state")
+    __slots__ = ("busy", "idle", "interpreter", "kin", "made", "pool", "served", "slot", "state")
 
-    def __init__(self, pool: Pool, interpreter: GroupInterpreter, kin: list[Member]) -> None:
+    def __init__(self, pool: Pool, interpreter: GroupInterpreter, kin: list[Member], *, slot: int) -> None:
+        self.slot: int = slot
         self.pool: Pool = pool
         self.interpreter: GroupInterpreter = interpreter
         self.kin: list[Member] = kin
@@ -124,12 +125,13 @@ class Worker:
 
 
 class Ticket(Protocol):
-    """A request that waits, with the number its exchange will have.
+    """A request that waits, with the number its exchange will have, and with its key if it has one.
 
     Both methods are called from any thread, under the pool's lock, and must not wait.
     """
 
     exchange: int
+    key: bytes | None
 
     def granted(self, worker: Worker) -> None:
         """``worker`` is this request's."""
@@ -166,7 +168,7 @@ class Pool:
         self._members: list[Member] = []
         self._waiting: deque[Ticket] = deque()
         if interpreter is not None:
-            self._members.append(only := Member(self, interpreter, []))
+            self._members.append(only := Member(self, interpreter, [], slot=0))
             only.kin.append(only)
 
     def __repr__(self) -> str:
@@ -189,10 +191,10 @@ class Pool:
 
     # Interpreters -----------------------------------------------------------------------------------------------------
 
-    def add(self, interpreter: GroupInterpreter, kin: list[Member]) -> Member:
+    def add(self, interpreter: GroupInterpreter, kin: list[Member], *, slot: int = 0) -> Member:
         """Have one more interpreter, in the process of ``kin``; requests that wait get its workers."""
         with self._lock:
-            member = Member(self, interpreter, kin)
+            member = Member(self, interpreter, kin, slot=slot)
             kin.append(member)
             self._members.append(member)
             self._serve_waiting()
@@ -211,6 +213,7 @@ class Pool:
         with self._lock:
             member.state = State.RETIRED
             idle, member.idle = member.idle, []
+            self._serve_waiting()
         _let_go(idle)
         self._stop_if_empty(member)
 
@@ -224,6 +227,7 @@ class Pool:
                 self._members.remove(member)
             if member in member.kin:
                 member.kin.remove(member)
+            self._serve_waiting()
         _let_go(idle)
         for worker in busy:
             worker.channel.shut()  # a child of the process may hold the other end of it
@@ -239,7 +243,7 @@ class Pool:
         with self._lock:
             if self.state is State.RETIRED:
                 raise PoolRetired("the application group takes no more requests")
-            worker = self._free()
+            worker = self._free(ticket)
             if worker is None:
                 if len(self._waiting) >= self._backlog:
                     raise Overloaded(f"{self._backlog} requests wait for the application group already")
@@ -268,8 +272,7 @@ class Pool:
             if worker not in member.busy:
                 raise RuntimeError(f"{worker!r} was released twice")
             member.served += 1
-            if self._waiting and member.state is State.OPEN:
-                ticket = self._waiting.popleft()
+            if self._waiting and member.state is State.OPEN and (ticket := self._next(member)) is not None:
                 worker.exchange = ticket.exchange
                 ticket.granted(worker)
                 return
@@ -322,23 +325,30 @@ class Pool:
 
     def _serve_waiting(self) -> None:
         """Workers that there are, or may be made, for requests that wait."""
-        while self._waiting:
+        for ticket in list(self._waiting):
             try:
-                worker = self._free()
+                worker = self._free(ticket)
             except (ApplicationGroupsError, OSError) as error:
                 self._refuse(InterpreterFailed(str(error)))  # nobody may be left to wait for
                 return
-            if worker is None:
-                return
-            ticket = self._waiting.popleft()
-            worker.exchange = ticket.exchange
-            ticket.granted(worker)
+            if worker is not None:
+                self._waiting.remove(ticket)
+                worker.exchange = ticket.exchange
+                ticket.granted(worker)
 
-    def _free(self) -> Worker | None:
+    def _candidates(self, ticket: Ticket) -> Sequence[Member]:  # noqa: ARG002 - a sticky pool looks at it
+        """The members of which a request may have a worker."""
+        return self._members
+
+    def _next(self, member: Member) -> Ticket | None:  # noqa: ARG002 - a sticky pool looks at it
+        """Of those that wait, who is to have a worker of ``member``: taken out of the queue."""
+        return self._waiting.popleft()
+
+    def _free(self, ticket: Ticket) -> Worker | None:
         """A worker that is free, or a new one, busy from here on; None where there is none."""
         while True:
             best = None
-            for member in self._members:
+            for member in self._candidates(ticket):
                 if (
                     member.state is State.OPEN
                     and (member.idle or len(member.busy) < self._threads)

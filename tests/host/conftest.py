@@ -63,8 +63,9 @@ class FakeInterpreter:
 class FakeTicket:
     """Remembers what it was told."""
 
-    def __init__(self, exchange: int) -> None:
+    def __init__(self, exchange: int, key: bytes | None = None) -> None:
         self.exchange = exchange
+        self.key = key
         self.worker: object = None
         self.error: ApplicationGroupsError | None = None
         self.told = 0
