@@ -21,6 +21,7 @@ from asyncgroups.frontend.answers import answer
 from asyncgroups.frontend.exchange import Exchange
 from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.frontend.request import Head
+from asyncgroups.frontend.sticky import WithCookie
 
 __all__ = ["ApplicationGroups", "application"]
 
@@ -113,13 +114,18 @@ class ApplicationGroups:
 
     async def _http(self, scope: HTTPScope, receive: _Receive, send: _Send) -> None:
         try:
-            _, selection, supervisor = self.lifecycle.running or self.lifecycle.start()
+            _, selection, supervisor, keys = self.lifecycle.running or self.lifecycle.start()
             head = Head(scope)
             room = supervisor.limits.request_body
             if room is not None and head.content_length is not None and head.content_length > room:
                 raise BodyTooLarge("Content-Length is more than limits.request_body")
             choice = head.choose(selection)
             number = supervisor.number()
+            key = None
+            if (source := keys.get(choice.process_group)) is not None:
+                key, cookie = source(head, choice.env)
+                if cookie is not None:
+                    send = WithCookie(send, cookie)
             crossing = head.encode(choice, number)
         except ApplicationGroupsError as refusal:
             level = (
@@ -129,7 +135,7 @@ class ApplicationGroups:
             _log.log(level, "%.40r %.200r: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
             await answer(send, refusal, method=scope["method"], receive=receive)
             return
-        exchange = Exchange(supervisor, receive, send, number=number, method=scope["method"])
+        exchange = Exchange(supervisor, receive, send, number=number, method=scope["method"], key=key)
         await exchange.run(partial(supervisor.pool, choice), crossing)
 
     # lifespan ---------------------------------------------------------------------------------------------------------

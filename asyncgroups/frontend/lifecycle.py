@@ -29,6 +29,7 @@ from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, ShuttingDown, StartFailed
 from asyncgroups.frontend import logs, loops
 from asyncgroups.frontend.lease import Unloaded, load
+from asyncgroups.frontend.sticky import Source, sources
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.group import label
 from asyncgroups.selection import Selection
@@ -45,6 +46,8 @@ class Running(NamedTuple):
     configuration: Configuration
     selection: Selection
     supervisor: Supervisor
+    keys: Mapping[str, Source]
+    """Of requests, for each process group that is sticky."""
 
 
 def _keep_heap() -> None:
@@ -121,9 +124,10 @@ class Lifecycle:
                 configuration = self._configure()
                 _keep_heap()
                 logs.set_up(configuration.log_level, "asyncgroups")
+                process_env = dict(os.environ)
                 self.running = Running(
                     configuration,
-                    configuration.selection(dict(os.environ)),
+                    configuration.selection(process_env),
                     Supervisor(
                         limits=configuration.limits,
                         timeouts=configuration.timeouts,
@@ -132,6 +136,7 @@ class Lifecycle:
                         applications=configuration.applications,
                         process_groups=configuration.process_groups,
                     ),
+                    sources(configuration.process_groups, process_env=process_env),
                 )
                 self.running.supervisor.start_processes()
             return self.running
