@@ -25,7 +25,8 @@ class ResponseFile:
     """
 
     def __init__(self, descriptor: int, length: int) -> None:
-        self.rest = length
+        self.rest: int = length
+        """Bytes that have not been read."""
         self._descriptor = descriptor
         self._at = os.lseek(descriptor, 0, os.SEEK_CUR)
         self._lock = threading.Lock()

@@ -92,7 +92,7 @@ class DaemonInterpreter(GroupInterpreter):
             connection.settimeout(_CONNECT_SECONDS)
             connection.connect(self._address)
             connection.sendall(frame)
-            self.channel = Channel(connection.detach(), blocking=False)
+            self.channel: Channel = Channel(connection.detach(), blocking=False)
         self._reaper.listen(self)
 
     def join(self, seconds: float) -> bool:
@@ -101,7 +101,7 @@ class DaemonInterpreter(GroupInterpreter):
     def hear(self, kind: int, payload: bytes) -> bool:
         """See ``reaper.Listener``."""
         if kind == messages.BROKEN:
-            self.failure = messages.parse_texts(payload, 1)[0]
+            self._fail(messages.parse_texts(payload, 1)[0])
         elif kind == messages.STOPPED:
             self._left = messages.parse_numbers(payload, 1)[0]
         goes_on = super().hear(kind, payload)

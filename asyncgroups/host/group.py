@@ -153,7 +153,7 @@ class GroupInterpreter(ABC):
 
     def abandon(self) -> None:
         """``start`` has failed: let go of the descriptors."""
-        self.failure = "it could not be started"
+        self._fail("it could not be started")
         self._move(State.FAILED)
 
     def _say(self, frame: bytes) -> None:
@@ -162,6 +162,9 @@ class GroupInterpreter(ABC):
                 self.channel.say(frame)
         except ChannelClosed:
             pass  # it has ended, or does not even read its control channel: joining it shows
+
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
 
     def _end(self, state: State) -> None:
         """It has come to its end. In its own thread, or the reaper's."""
@@ -226,6 +229,7 @@ class EmbeddedInterpreter(GroupInterpreter):
         on_refusal: Callable[[str, str, str], None] | None = None,
     ) -> None:
         super().__init__(bootstrap, reaper=reaper, on_end=on_end, on_refusal=on_refusal)
+        self.channel: wire.Channel
         self.channel, self._control = wire.pair()
         name = f"interpreter-{self.label}"
         self._thread = threading.Thread(target=self._live, name=name, daemon=bootstrap.is_main)
@@ -250,9 +254,9 @@ class EmbeddedInterpreter(GroupInterpreter):
             if self.state is State.STOPPING:
                 end = State.LEFT if left else State.CLOSED
             else:
-                self.failure = "its control thread has ended"
+                self._fail("its control thread has ended")
         except InterpreterFailed as error:
-            self.failure = str(error)
+            self._fail(str(error))
         self._end(end)
         if end is State.FAILED:
             try:
