@@ -37,9 +37,10 @@ ROWS: dict[int, Callable[[Run], Row]] = {
     9: throughput.choosing,
     10: cost.cost,
     11: bridges.wrongs,
+    12: throughput.daemon,
 }
 
-NEED_WRK = {1, 3, 4, 10}
+NEED_WRK = {1, 3, 4, 10, 12}
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
-"""Rows 1, 2, 3 and 9: how much, and how long one request takes by itself."""
+"""Rows 1, 2, 3, 9 and 12: how much, and how long one request takes by itself."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from tests.benchmarks.report import Row, Verdict
 from tests.benchmarks.servers import Contestant, Run, mount
 from tests.serving import ROOT
 
-__all__ = ["choosing", "hop", "inside", "scaling", "tiny"]
+__all__ = ["choosing", "daemon", "hop", "inside", "scaling", "tiny"]
 
 _TARGETS = {  # under which server: at least so much of bare ASGI's, of a2wsgi's
     "hypercorn": (0.65, 2.0),
@@ -136,4 +137,31 @@ def choosing(run: Run) -> Row:
         if name.startswith("choosing"):
             shares = tuple(part / request * 100 for part, request in zip(one.values, whole, strict=True))
             row.verdicts.append(Verdict(name=name, unit="%", values=shares))
+    return row
+
+
+def daemon(run: Run) -> Row:
+    """A tiny application on 32 connections, embedded and in a daemon process.
+
+    Both are mounts of one server, each with one thread and then each with four: measured one after the other, in turn,
+    after a second for each to warm up. The server is the same for both: what differs is where the worker lives.
+    """
+    row = Row(number=12, title="a tiny application in a daemon process to the same one embedded, 32 connections")
+    hosts = ["hypercorn"] if run.quick else ["hypercorn", "uvicorn, uvloop and httptools", "uvicorn, asyncio and h11"]
+    for server, threads in itertools.product(hosts, (4,) if run.quick else (1, 4)):
+        places = {"/here": "embedded", "/there": "in a daemon process"}
+        text = "[process_group.there]\n" + "".join(
+            mount(path, "tiny:application", group="tiny", threads=threads) for path in places
+        )
+        configuration = run.configuration(f"daemon-{threads}", text + 'process_group = "there"\n')
+        suffix = f", {threads} thread{'s' * (threads > 1)}"
+        with servers.ours(server, configuration).running() as running:
+            for path in places:
+                load.rate(running, path, seconds=1)
+            for _ in range(run.rounds):
+                for path, name in places.items():
+                    found = load.rate(running, path, seconds=run.seconds)
+                    row.add(name + suffix, found.per_second, unit="requests/s", under=server)
+        embedded, elsewhere = ((server, name + suffix) for name in places.values())
+        row.ratio(f"in a daemon process to embedded{suffix}", of=elsewhere, to=embedded, at_least=0.8)
     return row
