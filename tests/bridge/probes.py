@@ -45,9 +45,11 @@ PATIENCE = 5.0
 MIB = 1024 * 1024
 
 
-def toml() -> str:
-    """A configuration of asyncgroups: one group, with threads for what runs side by side."""
+def toml(process_group: str = "") -> str:
+    """A configuration of asyncgroups: one group, embedded or in a daemon process, threads for what runs together."""
     mount = ["[[mount]]", 'path = "/"', f'app = "{APPLICATION}"', 'application_group = "probes"', "threads = 4"]
+    if process_group:
+        mount = [f"[process_group.{process_group}]", *mount, f'process_group = "{process_group}"']
     return "\n".join([f"app_dir = {json.dumps(str(APPS))}", *mount]) + "\n"
 
 

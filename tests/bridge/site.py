@@ -28,14 +28,19 @@ __all__ = [
     "toml",
 ]
 
-GROUPS = ("named", "global", "daemon")
+GROUPS = ("named", "global", "daemon", "daemon-global")
 """Each application is mounted in each: at ``/named/...`` in an interpreter of its own, at ``/global/...`` in GLOBAL, at
-``/daemon/...`` in an interpreter of a daemon process."""
+``/daemon/...`` in an interpreter of a daemon process, at ``/daemon-global/...`` in that process's GLOBAL."""
 
-NAMES = {"named": "bridge", "global": "%{GLOBAL}", "daemon": "bridge"}
+NAMES = {"named": "bridge", "global": "%{GLOBAL}", "daemon": "bridge", "daemon-global": "%{GLOBAL}"}
 """Their application groups."""
 
-LABELS = {"named": "bridge", "global": "%{GLOBAL}", "daemon": "back:bridge"}
+LABELS = {
+    "named": "bridge",
+    "global": "%{GLOBAL}",
+    "daemon": "back:bridge",
+    "daemon-global": "back:%{GLOBAL}",
+}
 """What the log calls them."""
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -60,13 +65,14 @@ def toml(extra: str = "") -> str:
         "[global]",
         "threads = 1",
         "[process_group.back]",
+        "threads = 1",
         "[limits]",
         f"request_body = {BODY_LIMIT}",
     ]
 
     def mount(path: str, application: str, group: str, threads: int | None = None) -> None:
         lines.extend(["[[mount]]", f'path = "{path}"', f'app = "{application}"', f'application_group = "{group}"'])
-        if path.startswith("/daemon/"):
+        if path.startswith("/daemon"):
             lines.append('process_group = "back"')
         if threads is not None:
             lines.append(f"threads = {threads}")
@@ -79,7 +85,8 @@ def toml(extra: str = "") -> str:
             mount(f"/{group}/validated/{name}", f"bridge_validated:{name}", name_of_group)
     mount("/other", "bridge_good:hello", "other")
     mount("/many", "bridge_good:environ", "many", 4)
-    mount("/flask", "bridge_flask:application", "flask")
+    for path in ("/flask", "/daemon-flask"):
+        mount(path, "bridge_flask:application", "flask")
     mount("/r\u00e9sum\u00e9 x", "bridge_good:environ", "r\u00e9sum\u00e9")
     return "\n".join(lines) + "\n"
 

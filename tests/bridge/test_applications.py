@@ -1,4 +1,4 @@
-"""Every application of tests/apps, well-behaved or not, in a named group and in GLOBAL, under each server."""
+"""Every application of tests/apps, well-behaved or not, in each kind of group, under each server."""
 
 import hashlib
 import re

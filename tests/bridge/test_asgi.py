@@ -45,7 +45,7 @@ def application() -> Iterator[ApplicationGroups]:
             "path": f"/{group}/{name}",
             "app": f"{module}:{name}",
             "application_group": NAMES[group],
-            "process_group": "back" if group == "daemon" else "",
+            "process_group": "back" if group.startswith("daemon") else "",
         }
         for group in GROUPS
         for module in ("bridge_good", "bridge_life", "bridge_bad")
@@ -57,7 +57,7 @@ def application() -> Iterator[ApplicationGroups]:
         "limits": {"request_body": "unlimited"},
         "global": {"threads": 1},
         "timeouts": {"graceful": 1, "interrupt": 1},
-        "process_group": {"back": {}},
+        "process_group": {"back": {"threads": 1}},
         "mount": mounts,
     }
     application = ApplicationGroups.of(Lifecycle(lambda: config.from_mapping(table, base=APPS, source="this test")))
@@ -326,7 +326,7 @@ async def test_wsgi_errors(
     await until(lambda: "unfinished line" in caplog.text)
     records = [record for record in caplog.records if "wsgi.errors" in record.getMessage()]
     assert [record.levelno for record in records] == [logging.ERROR]
-    assert records[0].application_group == ("" if group == "global" else "bridge")  # type: ignore[attr-defined]
+    assert records[0].application_group == ("" if group.endswith("global") else "bridge")  # type: ignore[attr-defined]
     assert capfd.readouterr().out == ""
 
 

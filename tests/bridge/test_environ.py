@@ -116,6 +116,7 @@ def test_old_protocol(raw: Raw, group: str) -> None:
         ("/named/environ", "bridge", "", False),
         ("/global/environ", "", "", False),
         ("/daemon/environ", "bridge", "back", False),
+        ("/daemon-global/environ", "", "back", False),
         ("/many", "many", "", True),
     ],
 )

@@ -78,11 +78,12 @@ def test_clients_that_leave_cost_nothing(server: Server, log: Log, group: str, t
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_framework_reads_an_upload(server: Server, chunked: bool) -> None:
+@pytest.mark.parametrize("path", ["/flask/", "/daemon-flask/"])
+def test_framework_reads_an_upload(server: Server, path: str, chunked: bool) -> None:
     """Flask takes a body without a length for empty, unless it is told that the body has an end."""
     with server.client() as client:
         for _ in range(3):
-            response = client.post("/flask/", content=iter([UPLOAD, b"end"]) if chunked else UPLOAD + b"end")
+            response = client.post(path, content=iter([UPLOAD, b"end"]) if chunked else UPLOAD + b"end")
             assert (response.status_code, response.content) == (200, UPLOAD + b"end")
 
 

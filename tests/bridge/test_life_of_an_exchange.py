@@ -50,7 +50,7 @@ def test_worker_is_busy_until_close_has_run(server: Server, group: str, tmp_path
 
 def test_stuck_group_delays_nobody_else(server: Server, group: str, tmp_path: Path) -> None:
     """With the only worker of a group stuck and requests queueing, other groups and refusals are answered at once."""
-    other = {"named": "global", "global": "named", "daemon": "named"}[group]
+    other = {"named": "global", "daemon": "daemon-global", "daemon-global": "daemon"}.get(group, "named")
     with Raw(server.connect()) as stuck, Raw(server.connect()) as waiting:
         stuck.send(f"GET /{group}/holds?{tmp_path} HTTP/1.1", "Host: x")
         until((tmp_path / "held").exists, what="the application")

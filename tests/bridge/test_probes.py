@@ -1,4 +1,7 @@
-"""The README's table of what WSGI bridges get wrong: each of its lines against asyncgroups, under each server."""
+"""The README's table of what WSGI bridges get wrong: each of its lines against asyncgroups.
+
+Under each server, and in a daemon process.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +12,12 @@ from tests.bridge.probes import PROBES, Probe, toml
 from tests.serving import KINDS, Server, serving
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, "daemon"])
 def bridge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     file = tmp_path_factory.mktemp("probes") / "asyncgroups.toml"
-    file.write_text(toml(), encoding="utf-8")
-    with serving(file, kind=request.param) as server:
+    is_daemon = request.param == "daemon"
+    file.write_text(toml("back" if is_daemon else ""), encoding="utf-8")
+    with serving(file, kind="serve" if is_daemon else request.param) as server:
         yield server
 
 

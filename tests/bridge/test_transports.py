@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 
-from tests.bridge.site import Raw, toml
+from tests.bridge.site import GROUPS, Raw, toml
 from tests.serving import Server, serving
 
 # HTTP/1 ---------------------------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_root_path_of_uvicorn(configuration: Path) -> None:
 
 
 def test_wsgi_errors_is_no_standard_output(configuration: Path, tmp_path: Path) -> None:
-    """wsgi.errors of both kinds of groups goes to the server's standard error."""
+    """wsgi.errors of each kind of group goes to the server's standard error."""
     command = [sys.executable, "-m", "asyncgroups", "serve", str(configuration), "-b", f"unix:{tmp_path / 'socket'}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
@@ -235,7 +235,7 @@ def test_wsgi_errors_is_no_standard_output(configuration: Path, tmp_path: Path) 
             while b"running on" not in line.lower():
                 line = process.stderr.readline()
                 assert line, "the server has ended"
-            for group in ("named", "global"):
+            for group in GROUPS:
                 with socket.socket(socket.AF_UNIX) as connection:
                     connection.connect(str(tmp_path / "socket"))
                     raw = Raw(connection)
@@ -246,5 +246,5 @@ def test_wsgi_errors_is_no_standard_output(configuration: Path, tmp_path: Path) 
         finally:
             process.kill()
     assert out == b""
-    assert err.count(b"written to wsgi.errors: one\n  and two\n") == 2
-    assert err.count(b"unfinished line") == 2
+    assert err.count(b"written to wsgi.errors: one\n  and two\n") == len(GROUPS)
+    assert err.count(b"unfinished line") == len(GROUPS)
