@@ -28,7 +28,7 @@ from asyncgroups.host import daemon
 from asyncgroups.host.group import GroupInterpreter, State, contained
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member
-from asyncgroups.host.reaper import Reaper
+from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
@@ -58,6 +58,10 @@ _TRANSITIONS = {
     (Stage.SERVING, Stage.ENDED),
     (Stage.DRAINING, Stage.ENDED),
 }
+
+
+def _nothing() -> None:
+    """Nobody waits for it any more."""
 
 
 class DaemonInterpreter(GroupInterpreter):
@@ -125,6 +129,7 @@ class DaemonInterpreter(GroupInterpreter):
         self._come_to_end(State.FAILED)
 
     def _come_to_end(self, state: State) -> None:
+        self._on_ready = self._on_pong = _nothing
         try:
             self._end(state)
         finally:
@@ -237,6 +242,7 @@ class DaemonProcess:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._is_killed = False
+        self._timer: Timer | None = None
         self._listener = socket.socket(socket.AF_UNIX)
         self._lifeline: socket.socket | None = None
         self._thread = threading.Thread(target=self._live, name=f"process-{settings.name}-{number}", daemon=True)
@@ -265,6 +271,12 @@ class DaemonProcess:
             if (self.stage, stage) not in _TRANSITIONS:
                 raise RuntimeError(f"a daemon process that is {self.stage.value} cannot be {stage.value}")
             self.stage = stage
+
+    def limit(self, timer: Timer | None) -> None:
+        """Have another limit of time, or none; the one before, which would keep what is left of it, is cancelled."""
+        before, self._timer = self._timer, timer
+        if before is not None:
+            before.cancel()
 
     def start(self) -> None:
         """Begin; connections may be made from now on. Raises OSError, RuntimeError, and has done nothing then."""

@@ -272,7 +272,7 @@ class ProcessGroup:
         for name in self._pools:
             self._open(process, name)
         if self.settings.startup_timeout:
-            self._reaper.later(self.settings.startup_timeout, partial(self._check_started, process))
+            process.limit(self._reaper.later(self.settings.startup_timeout, partial(self._check_started, process)))
         return process
 
     def _succeed(self, process: DaemonProcess) -> None:
@@ -303,6 +303,7 @@ class ProcessGroup:
     def _ended(self, process: DaemonProcess) -> None:
         """In the thread of a process that has ended."""
         had_answered = process.served > 0 or time.monotonic() - process.started_at > _LONGEST_DELAY
+        process.limit(None)
         with self._lock:
             self._processes.remove(process)
             self._missing = {one for one in self._missing if one[0] is not process}
@@ -376,7 +377,7 @@ class ProcessGroup:
         for member in list(process.kin):
             member.pool.drain(member)
         self._quit_if_empty(process)
-        self._reaper.later(self.settings.graceful_timeout, partial(self._cut, process))
+        process.limit(self._reaper.later(self.settings.graceful_timeout, partial(self._cut, process)))
 
     def _quit_if_empty(self, process: DaemonProcess) -> None:
         if (process.stage is Stage.DRAINING or self._is_closing) and not process.interpreters:
@@ -389,7 +390,7 @@ class ProcessGroup:
         for member in list(process.kin):
             for worker in list(member.busy):
                 worker.interrupt()
-        self._reaper.later(self.settings.shutdown_timeout, process.kill)
+        process.limit(self._reaper.later(self.settings.shutdown_timeout, process.kill))
 
     # The end ----------------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,10 @@ def contained(text: str) -> str:
     return text.translate(_ESCAPES).replace("\n", "\n  ")
 
 
+def _nobody(interpreter: GroupInterpreter) -> None:
+    """Nobody is told of an end twice."""
+
+
 class GroupInterpreter(ABC):
     """One interpreter of one application group, with its control channel, wherever it lives."""
 
@@ -171,7 +175,9 @@ class GroupInterpreter(ABC):
         self._move(state)
         if self.failure:
             _log.error("[%s] the interpreter has failed: %s", self.label, contained(self.failure))
-        self._on_end(self)
+        on_end = self._on_end
+        self._on_end = _nobody  # in a cycle with it, all that it knows would wait for the garbage collector
+        on_end(self)
 
     # The reaper's thread: what the interpreter says -------------------------------------------------------------------
 
