@@ -153,46 +153,6 @@ def test_what_a_death_costs(server: Server, tmp_path: Path) -> None:
     assert set(neighbours) <= {ask(server, path)["pid"] for path in ("/pair", "/pair", "/here")} | set(neighbours)
 
 
-def test_killed_under_load(server: Server) -> None:
-    """Fifty times in a run: who fails was in flight, one per thread and death at most; nothing is left over."""
-    statuses: list[int] = []
-    pids: list[int] = []
-    over = threading.Event()
-
-    def load() -> None:
-        with server.client() as client:
-            while not over.is_set():
-                answer = client.get("/pair")
-                if answer.status_code == 200:
-                    pids.append(answer.json()["pid"])
-                statuses.append(answer.status_code)
-
-    usage: list[tuple[int, int, int]] = []
-    with ThreadPoolExecutor(4) as threads:
-        workers = [threads.submit(load) for _ in range(4)]
-        try:
-            for death in range(1, 51):
-                known, seen = set(pids), len(pids)
-                victim = pids[-1] if pids else ask(server, "/pair")["pid"]
-                os.kill(victim, signal.SIGKILL)
-                until(lambda known=known, seen=seen: set(pids[seen:]) - known, what="an answer by a new process")
-                if death in (10, 50):
-                    memory = psutil.Process(server.process.pid).memory_info().rss
-                    usage.append((server.descriptors(), server.threads(), memory))
-        finally:
-            over.set()
-        for worker in workers:
-            worker.result(PATIENCE)
-    assert set(statuses) <= {200, 502}
-    assert 1 <= statuses.count(502) <= 50  # one thread in each process, and no death kills two
-    assert statuses.count(200) > 250
-    growth = [then - before for before, then in zip(*usage, strict=True)]
-    assert growth[0] <= 8
-    assert growth[1] <= 3
-    assert growth[2] < 4 * 2**20
-    until(lambda: len(daemons(server)) == 3, what="as many processes as there should be")
-
-
 def test_nothing_is_left_after_a_stop(site: Site, tmp_path: Path) -> None:
     """SIGTERM: atexit functions have run, the processes and their folder are gone, the status is 0."""
     text = "[process_group.back]\n" + mount("/named", "named", "back") + mount("/global", "%{GLOBAL}", "back")
