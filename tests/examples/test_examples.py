@@ -1,8 +1,10 @@
 """The examples run as their comments say, and the README's configuration is one."""
 
 import contextlib
+import os
 import re
 import shlex
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,12 @@ def fastapi_mount() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def django_uvicorn() -> Iterator[Server]:
     with as_its_comment_says(EXAMPLES / "django-uvicorn") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def process_groups() -> Iterator[Server]:
+    with as_its_comment_says(EXAMPLES / "process-groups") as server:
         yield server
 
 
@@ -109,6 +117,21 @@ def test_a_django_project_under_uvicorn(django_uvicorn: Server) -> None:
     assert (where["application_group"], where["imported"]) == ("pages", ["django"])
     assert where["interpreter"] != 0
     assert "Hello, Mia" in django_uvicorn.get("/?name=Mia").text
+
+
+def test_process_groups_have_processes_and_settings_of_their_own(process_groups: Server) -> None:
+    """Each process group is other processes; the settings of one are nobody else's; a killed one is not missed."""
+    front, shop, reports = (process_groups.get(path).json() for path in ("/", "/shop", "/reports"))
+    assert front["process"] == process_groups.process.pid
+    assert len({front["process"], shop["process"], reports["process"]}) == 3
+    assert [one["process_group"] for one in (front, shop, reports)] == ["", "shop", "reports"]
+    assert [one["one of several"] for one in (front, shop, reports)] == [False, True, False]
+    assert [one["REPORTS"] for one in (front, shop, reports)] == [None, None, "monthly"]
+    assert [one["niceness"] for one in (front, shop, reports)] == [os.nice(0), os.nice(0), 5]
+    assert [one["interpreter"] == 0 for one in (front, shop, reports)] == [False, False, True]
+    os.kill(shop["process"], signal.SIGKILL)
+    process_groups.wait_for_log("was killed by SIGKILL")
+    assert process_groups.get("/shop").json()["process"] != shop["process"]
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)

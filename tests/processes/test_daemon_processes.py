@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.processes.conftest import Site, daemons, folder_of, mount
-from tests.serving import Server, older_python, serving, until
+from tests.serving import Server, serving, until
 
 PATIENCE = 20.0
 
@@ -191,39 +191,6 @@ def _ignore(action: Callable[[], object]) -> None:
         action()
     except httpx.HTTPError:
         pass
-
-
-def test_an_older_python(site: Site) -> None:
-    """With a python of its own a process group runs that; before 3.14.1 for GLOBAL alone, and the log says so."""
-    python = older_python("3.12") or older_python("3.13")
-    if python is None:
-        pytest.skip("there is no older Python here")
-    text = (
-        f'[process_group.old]\npython = "{python}"\n'
-        + mount("/global", "%{GLOBAL}", "old")
-        + mount("/named", "named", "old")
-    )
-    with serving(site(text), environ={"PYTHONPATH": ""}) as server:
-        assert tuple(ask(server, "/global")["version"]) < (3, 14)
-        assert server.get("/named").status_code == 500
-        server.wait_for_log(
-            r"\[old:named\] the interpreter has failed: Python 3\.1\d\.\d+ has one interpreter, which is"
-        )
-        assert tuple(ask(server, "/global")["version"]) < (3, 14)
-        (daemon,) = daemons(server)
-        server.tell(signal.SIGKILL)
-        daemon.wait(PATIENCE)
-
-
-def test_a_python_that_is_too_old(site: Site) -> None:
-    """One line of the log says which Python it takes, and no traceback."""
-    python = older_python("3.11") or older_python("3.10") or older_python("3.9")
-    if python is None:
-        pytest.skip("there is no such Python here")
-    text = f'[process_group.old]\npython = "{python}"\n' + mount("/global", "%{GLOBAL}", "old")
-    with serving(site(text)) as server:
-        server.wait_for_log(r"\[old\] asyncgroups: a daemon process needs Python 3\.12 or later, and .* is 3\.\d+\.\d+")
-        assert "Traceback" not in server.log()
 
 
 def test_recycling(site: Site) -> None:
