@@ -92,6 +92,8 @@ ALLOWED = {
     "asyncgroups.wire.channel",
     "asyncgroups.wire.messages",
     "asyncgroups.worker",
+    "asyncgroups.worker.control",
+    "asyncgroups.worker.crew",
     "asyncgroups.worker.environ",
     "asyncgroups.worker.environment",
     "asyncgroups.worker.exchange",

@@ -5,6 +5,8 @@ script, with what ``main`` takes as its arguments. Guarantees:
 
 - It takes connections of one user only, on a socket that was bound for it.
 - An interpreter lives on a connection as one of the server's does on its channel: the same ``worker.main`` serves both.
+- An application group has one interpreter, whoever opens it, with no more threads than the first to do so has said. It
+  ends when the last of them has left; who comes during its end gets the next one.
 - When the server dies, the process ends at once, also while an application keeps the main interpreter's GIL.
 - Signals that a terminal or a service manager sends to everybody do not end it: the server does, in its order.
 """
@@ -39,6 +41,9 @@ import signal
 import socket
 import struct
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from asyncgroups.errors import InterpreterFailed, ProtocolError
@@ -47,6 +52,9 @@ from asyncgroups.host.interpreters import Bootstrap, Inside, run_outliving
 from asyncgroups.wire import messages
 
 __all__ = ["main", "open_frame", "parse_open"]
+
+_PAUSE = 0.1
+"""Seconds until the next try to take a connection."""
 
 _FIXED = 6
 """Values of OPEN before the folders and the environment."""
@@ -109,27 +117,90 @@ def main(display_name: str, listener: str, lifeline: str, user: str, folder: str
         signal.signal(signal_number, _nothing)  # and not SIG_IGN, which children of applications would inherit
     with socket.socket(fileno=int(listener)) as door:
         while True:
-            connection, _ = door.accept()
+            try:
+                connection, _ = door.accept()
+            except OSError as error:  # too many open files, or the like: what goes on inside goes on
+                _say(f"no connection can be taken: {error}")
+                time.sleep(_PAUSE)
+                continue
             if _peer(connection) not in (None, int(user)):
                 connection.close()
                 continue
-            threading.Thread(target=_serve, args=(connection,), name="asyncgroups-connection", daemon=True).start()
+            _begin(connection, _serve)
+
+
+def _begin(connection: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    """Have ``connection`` served by a thread of its own."""
+
+    def live() -> None:
+        try:
+            with connection:
+                serve(connection)
+        except (OSError, ProtocolError) as error:
+            _say(f"a connection was refused: {error}")
+
+    try:
+        threading.Thread(target=live, name="asyncgroups-connection", daemon=True).start()
+    except RuntimeError as error:
+        connection.close()
+        _say(f"a connection was refused: {error}")
 
 
 def _serve(connection: socket.socket) -> None:
-    try:
-        with connection:
-            kind, payload = _first(connection)
-            if kind == messages.QUIT:
-                end(0)
-            _live(parse_open(payload), connection)
-    except (OSError, ProtocolError) as error:
-        print(f"asyncgroups: a connection was refused: {error}", file=sys.stderr)  # noqa: T201 - it goes into the log
+    kind, payload = _first(connection)
+    if kind == messages.QUIT:
+        end(0)
+    _admit(parse_open(payload), connection)
 
 
-def _live(bootstrap: Bootstrap, connection: socket.socket) -> None:
-    last_words = connection.dup()
-    inside = Inside(bootstrap, connection.detach())
+class _Residence:
+    """An application group's interpreter, and the door for further front ends."""
+
+    def __init__(self, bootstrap: Bootstrap) -> None:
+        """Raises OSError."""
+        self.bootstrap = bootstrap
+        self.door, self._knocking = os.pipe()
+        os.set_blocking(self.door, False)
+        self._guests: dict[int, Bootstrap] = {}
+
+    def knock(self, connection: socket.socket, bootstrap: Bootstrap) -> None:
+        """Let one more front end in. Under the lock."""
+        descriptor = connection.detach()
+        self._guests[descriptor] = bootstrap
+        os.write(self._knocking, descriptor.to_bytes(8))
+        if bootstrap != self.bootstrap:
+            _say(f"{bootstrap.application_group!r} is there already, with other settings: they hold")
+
+    def close(self) -> list[tuple[Bootstrap, socket.socket]]:
+        """Who was not let in any more. Under the lock."""
+        late = []
+        with contextlib.suppress(BlockingIOError):
+            while descriptor := int.from_bytes(os.read(self.door, 8)):
+                late.append((self._guests[descriptor], socket.socket(fileno=descriptor)))
+        os.close(self.door)
+        os.close(self._knocking)
+        return late
+
+
+_residences: dict[str, _Residence] = {}
+_lock = threading.Lock()
+
+
+def _admit(bootstrap: Bootstrap, connection: socket.socket) -> None:
+    """Let a front end into the interpreter of its application group, or be the thread that lives in a new one."""
+    name = bootstrap.application_group
+    with _lock:
+        found = _residences.get(name)
+        if found is not None:
+            found.knock(connection, bootstrap)
+            return
+        last_words = connection.dup()
+        residence = _residences[name] = _Residence(bootstrap)
+    _live(residence, connection.detach(), last_words)
+
+
+def _live(residence: _Residence, control: int, last_words: socket.socket) -> None:
+    inside = Inside(residence.bootstrap, control, door=residence.door, on_over=partial(_move_out, residence))
     reason = ""
     try:
         inside.live()
@@ -142,7 +213,20 @@ def _live(bootstrap: Bootstrap, connection: socket.socket) -> None:
     try:
         inside.close()
     except InterpreterFailed as error:
-        print(f"asyncgroups: {error}", file=sys.stderr)  # noqa: T201 - as above
+        _say(str(error))
+
+
+def _move_out(residence: _Residence) -> None:
+    """Who comes from now on gets another interpreter, and who has come too late."""
+    with _lock:
+        del _residences[residence.bootstrap.application_group]
+        late = residence.close()
+    for bootstrap, connection in late:
+        _begin(connection, partial(_admit, bootstrap))
+
+
+def _say(text: str) -> None:
+    print(f"asyncgroups: {text}", file=sys.stderr)  # noqa: T201 - it goes into the log
 
 
 def _first(connection: socket.socket) -> tuple[int, bytes]:

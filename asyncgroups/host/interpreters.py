@@ -82,12 +82,22 @@ class Bootstrap:
 class Inside:
     """An interpreter as the process has it that holds it; for the one thread that lives in it.
 
-    control: the descriptor of the interpreter's end of its control channel, from ``live`` on owned by it.
+    control: the descriptor of the interpreter's end of its control channel, from ``live`` on owned by it. door: see
+    ``worker.main.run``; not its own. on_over: called when it has done with that, and as soon as it has failed.
     """
 
-    def __init__(self, bootstrap: Bootstrap, control: int) -> None:
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        control: int,
+        *,
+        door: int | None = None,
+        on_over: Callable[[], None] | None = None,
+    ) -> None:
         self._bootstrap = bootstrap
         self._control = control
+        self._door = door
+        self._on_over = on_over
         self._interpreter: interpreters.Interpreter | None = None
 
     def live(self) -> bool:
@@ -104,6 +114,7 @@ class Inside:
             bootstrap.path,
             bootstrap.environ,
             bootstrap.multiprocess,
+            self._door,
         )
         owned = True
         try:
@@ -115,6 +126,7 @@ class Inside:
             interpreter.exec(_PREPARE)
             owned = False
             interpreter.exec(_RUN)
+            self._be_over()
             if _ask(interpreter):
                 _LEFT.append(interpreter)
                 return True
@@ -127,8 +139,14 @@ class Inside:
             told = getattr(getattr(error, "excinfo", None), "errdisplay", None)  # an ExecutionFailed
             raise InterpreterFailed((told or f"{type(error).__name__}: {error}").strip()) from None
         finally:
+            self._be_over()
             if owned:
                 os.close(self._control)
+
+    def _be_over(self) -> None:
+        on_over, self._on_over = self._on_over, None
+        if on_over is not None:
+            on_over()
 
     def close(self) -> None:
         """Close what is left of one that has failed; waits for the application's threads. Raises InterpreterFailed.

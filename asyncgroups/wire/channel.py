@@ -24,6 +24,7 @@ __all__ = ["Channel", "Frames", "pair"]
 # A read costs the allocation of what it may return: 18 microseconds for 256 KiB, next to nothing for these.
 _READ = 16 * 1024
 _READ_ON = messages.WINDOW + 1024  # all that can be there in a stream of large messages
+_LOOK = 4096
 _ANCILLARY = _socket.CMSG_SPACE(4)
 _UNCLAIMED = 16
 """File descriptors that may have come and not been taken off: each comes with a message, and few come at once."""
@@ -65,6 +66,10 @@ class Frames:
             return None
         self._at = end
         return buffer[at], buffer[body:end]
+
+    def rest(self) -> bytes:
+        """All that ``next`` has not returned."""
+        return self._bytes[self._at :]
 
     def peek(self) -> int:
         """The type of what ``next`` would return or refuse; -1 where it would return None."""
@@ -120,6 +125,19 @@ class Channel:
             if not self.read(_socket.MSG_DONTWAIT):
                 return None
         return frame
+
+    def look(self) -> bytes:
+        """The first bytes of what has come, which stay; empty where nothing has. Raises ChannelClosed."""
+        try:
+            begin = self._socket.recv(_LOOK, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            begin = b""
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+        else:
+            if not begin:
+                raise ChannelClosed("the other side has closed the channel")
+        return self._frames.rest() + begin
 
     def stop_reading(self) -> None:
         """Let ``receive`` raise ChannelClosed once it has returned what is there. From any thread."""

@@ -88,6 +88,7 @@ __all__ = [
     "Record",
     "Request",
     "Start",
+    "begun",
     "blobs",
     "cost",
     "frame",
@@ -352,6 +353,19 @@ def parse_request(payload: bytes) -> Request:
         return Request(head.split(b"\0"), complete=complete, body=body)
     except (ValueError, IndexError):
         raise ProtocolError("a malformed request head") from None
+
+
+def begun(begin: bytes) -> int:
+    """The exchange of the first REQUEST or LOAD in ``begin``, which may end anywhere; -1 where there is none."""
+    at = 0
+    while at < len(begin):
+        kind, payload = begin[at], at + FRAME_HEADER
+        if kind in (REQUEST, LOAD):
+            head = payload + 5 if kind == REQUEST else payload  # behind the flags and a length
+            number, end, _ = begin[head:].partition(b"\0")
+            return int(number) if end and number.isdigit() else -1
+        at = payload + int.from_bytes(begin[at + 1 : payload])
+    return -1
 
 
 class Start:

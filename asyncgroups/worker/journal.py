@@ -8,6 +8,7 @@ Guarantees:
 - A writer waits for the front end to read, which bounds what a loop of ``print`` can put into memory.
 - When the front end has gone, records are dropped, and no exception reaches the application.
 - An interrupted writer leaves no lock behind.
+- What is said in an exchange goes to the front end whose exchange it is, and waits for no other one.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ from asyncgroups.errors import ChannelClosed
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["DEBUG", "ERROR", "INFO", "WARNING", "Journal", "LineStream"]
+__all__ = ["DEBUG", "ERROR", "INFO", "WARNING", "Journal", "LineStream", "Outlet"]
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 """The levels of the logging module."""
 
 _LONGEST_LINE = 64 * 1024
+_CLOSING_SECONDS = 1.0
+"""For a finaliser of an application's, which may keep a thread from its end while that writes."""
 
 
-class Journal:
-    """Writes to an interpreter's control channel."""
+class Outlet:
+    """Writes to one control channel of an interpreter."""
 
     def __init__(self, control: Channel) -> None:
         self._control = control
         self._lock = threading.RLock()  # a finaliser may print while its thread writes
-        self.exchanges: dict[int, int] = {}
-        """Thread identifier to the number of the exchange that the thread is busy with."""
 
     def tell(self, frame: bytes) -> None:
         """Send ``frame``, whole, or drop it when nobody listens any more."""
@@ -51,6 +52,41 @@ class Journal:
         """After an interrupt, which may have hit right before a release: own nothing."""
         while self._lock._is_owned():  # type: ignore[attr-defined]
             self._lock.release()
+
+    def close(self) -> None:
+        """Close the channel; whoever is writing to it stops."""
+        self._control.shut()
+        if self._lock.acquire(timeout=_CLOSING_SECONDS):
+            self._control.close()
+            self._lock.release()
+
+
+class Journal:
+    """The control channels of an interpreter, one for each front end: what is said goes to the one that it concerns."""
+
+    def __init__(self, control: Channel) -> None:
+        self.exchanges: dict[int, int] = {}
+        """Thread identifier to the number of the exchange that the thread is busy with."""
+        self.outlets: list[Outlet] = [Outlet(control)]
+        """The first one gets what is of no exchange."""
+        self.of_threads: dict[int, Outlet] = {}
+        """Thread identifier to where what the thread says goes."""
+
+    def tell(self, frame: bytes) -> None:
+        """Send ``frame`` to the front end that this thread works for, else to the one that has been there longest."""
+        outlet = self.of_threads.get(threading.get_ident())
+        if outlet is None:
+            try:
+                outlet = self.outlets[0]
+            except IndexError:
+                return  # all have gone
+        outlet.tell(frame)
+
+    def let_go(self) -> None:
+        """After an interrupt, which may have hit right before a release: own nothing."""
+        own = self.of_threads.get(threading.get_ident())
+        for outlet in [*self.outlets, own] if own is not None else self.outlets:
+            outlet.let_go()  # its own may be none of them any more
 
     def record(self, level: int, text: str) -> None:
         """Log ``text`` with a level of the logging module, for the exchange that this thread is busy with."""

@@ -4,30 +4,29 @@ Standard library, ``wire``, ``worker``.
 
 The same code runs in the interpreter of a group and, for GLOBAL, in the main interpreter. Guarantees:
 
-- A worker is a thread that lives in one interpreter for its whole life and runs one exchange at a time.
+- A worker is a thread that lives in one interpreter for its whole life and runs one exchange at a time. Where several
+  front ends share an interpreter there are more channels than threads: see ``crew``.
 - DONE is the last message of every exchange, sent when the application has returned and close() has run.
 - No exception of an application's, SystemExit and KeyboardInterrupt included, ends a worker.
 - When a worker does end, its end of the channel is closed, so that the front end knows.
-- The control thread runs no application code but the atexit functions, so that it answers as long as anything can.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import threading
-import time
 
 from asyncgroups.errors import ChannelClosed, RequestInterrupted
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 from asyncgroups.worker import environment, wsgi
+from asyncgroups.worker.control import Control, FrontEnd, Worker
+from asyncgroups.worker.crew import Crew, Post
 from asyncgroups.worker.environ import EnvironBuilder, header_value
 from asyncgroups.worker.exchange import Exchange
 from asyncgroups.worker.journal import DEBUG, ERROR, INFO, Journal, LineStream
 from asyncgroups.worker.loader import Loader, LoadingFailed, report
-from asyncgroups.worker.region import Region
 from asyncgroups.worker.streams import Input
 
 __all__ = ["run"]
@@ -44,6 +43,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
     path: tuple[str, ...],
     environ: tuple[tuple[bytes, bytes], ...] | None,
     multiprocess: bool = False,  # noqa: FBT001, FBT002 - as above
+    door: int | None = None,
     *,
     path_end: tuple[str, ...] = (),
     applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None,
@@ -52,9 +52,10 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
 
     ``control`` is a file descriptor, from here on owned by this function; ``path`` comes first in ``sys.path``;
     ``environ`` is the interpreter's environment, None for the main interpreter, which keeps the process's;
-    ``multiprocess`` says whether other processes run the same applications (PEP 3333). Plain arguments, because they
-    cross from another interpreter. The main one may have more: ``path_end`` comes last in ``sys.path``, and
-    ``applications`` are callable objects by name.
+    ``multiprocess`` says whether other processes run the same applications (PEP 3333); out of ``door`` come control
+    channels of further front ends, eight bytes with the number of each, and there are ``threads`` threads for all of
+    them. Plain arguments, because they cross from another interpreter. The main one may have more: ``path_end`` comes
+    last in ``sys.path``, and ``applications`` are callable objects by name.
     """
     channel = Channel(control, blocking=True)
     journal = Journal(channel)
@@ -65,7 +66,8 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
         multiprocess=multiprocess,
         errors=LineStream(journal, ERROR, "wsgi.errors"),
     )
-    interpreter = _Interpreter(journal, environs, application_group, isolated=environ is not None)
+    limit = threads if door is not None else None
+    interpreter = _Interpreter(journal, environs, application_group, isolated=environ is not None, limit=limit)
     interpreter.loader.give(applications or {})
     try:
         with _path_lock:
@@ -73,10 +75,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
             sys.path[:] = [*path, *own, *(folder for folder in path_end if folder not in own and folder not in path)]
         if environ is not None:
             interpreter.isolate(environ)
-        journal.tell(messages.frame(messages.READY))
-        return interpreter.obey(channel)
-    except ChannelClosed:
-        return interpreter.workers_left()  # the server has given this interpreter up
+        return interpreter.control.obey(channel, door)
     finally:
         channel.close()
 
@@ -84,16 +83,25 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
 class _Interpreter:
     """What the workers of this interpreter share."""
 
-    def __init__(self, journal: Journal, environs: EnvironBuilder, application_group: str, *, isolated: bool) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        environs: EnvironBuilder,
+        application_group: str,
+        *,
+        isolated: bool,
+        limit: int | None = None,
+    ) -> None:
         self.journal = journal
         self.loader = Loader()
         self.environs = environs
         self.running: dict[int, str] = {}
         """Thread identifier to the application that it loads or runs."""
+        # Isolated interpreters have no daemon threads; in the main one the server ends them.
+        self.crew = Crew(name=application_group or "GLOBAL", limit=limit, daemon=not isolated)
+        self.control = Control(journal, self.crew, hire=self._hire, on_stop=self._end)
         self._isolated = isolated
         self._streams: tuple[LineStream, ...] = ()
-        self._name = application_group
-        self._workers: dict[int, tuple[threading.Thread, list[Region]]] = {}
         self._refused: set[tuple[str, str]] = set()
 
     def isolate(self, environ: tuple[tuple[bytes, bytes], ...]) -> None:
@@ -109,77 +117,16 @@ class _Interpreter:
         threading.excepthook = self._report_thread
         report(self._refuse)
 
-    def obey(self, control: Channel) -> int:
-        """Do what the control channel says until STOP and its end; the number of workers that had not ended by then.
-
-        Raises ChannelClosed when the server gives this interpreter up.
-        """
-        stopping = False
-        try:
-            while True:
-                kind, payload = control.receive()
-                if kind == messages.WORKER:
-                    number = messages.parse_numbers(payload, 1)[0]
-                    if control.descriptors:
-                        self._start_worker(number, control.descriptors.pop(0))
-                    else:  # lost on its way, and closed: the front end sees the end of its channel
-                        self.journal.record(ERROR, f"worker {number} has no channel: too many open files")
-                elif kind == messages.INTERRUPT:
-                    self._interrupt(*messages.parse_numbers(payload, 2))
-                elif kind == messages.PING:
-                    self.journal.tell(messages.frame(messages.PONG))
-                elif kind == messages.STOP:  # a second one comes when the server's own end is nearer
-                    stopping = True
-                    seconds = messages.parse_numbers(payload, 1)[0] / 1000
-                    # A thread of its own waits for the workers: interrupts must get through meanwhile.
-                    threading.Thread(target=self._await_workers, args=(control, seconds), name="stop").start()
-        except ChannelClosed:
-            if not stopping:
-                raise
-        return self._end()
-
     def flush(self) -> None:
         """Send what this thread has written without a newline."""
         self.environs.flush()
         for stream in self._streams:
             stream.flush()
 
-    def workers_left(self) -> int:
-        """How many workers have not ended."""
-        return sum(thread.is_alive() for thread, _ in self._workers.values())
+    def _hire(self, control: Control, channel: Channel, front_end: FrontEnd, number: int) -> _Worker:
+        return _Worker(self, control, channel, front_end, number)
 
-    def _await_workers(self, control: Channel, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        for thread, _ in list(self._workers.values()):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        control.stop_reading()
-
-    def _start_worker(self, number: int, descriptor: int) -> None:
-        region: list[Region] = []
-        thread = threading.Thread(
-            target=_work,
-            args=(self, descriptor, region),
-            name=f"{self._name or 'GLOBAL'}-{number}",
-            daemon=not self._isolated,  # isolated interpreters have none; in the main one the server ends them
-        )
-        self._workers[number] = thread, region
-        try:
-            thread.start()
-        except RuntimeError as error:
-            del self._workers[number]
-            os.close(descriptor)
-            self.journal.record(ERROR, f"worker {number} has no thread: {error}")
-
-    def _interrupt(self, number: int, exchange: int) -> None:
-        thread, regions = self._workers.get(number, (None, ()))
-        for region in regions:
-            frame = sys._current_frames().get(thread.ident or 0) if thread else None
-            where = _stack(frame)
-            if region.interrupt(exchange):
-                self.journal.tell(messages.record(ERROR, exchange, f"the request is interrupted; it is at:\n{where}"))
-
-    def _end(self) -> int:
-        left = self.workers_left()
+    def _end(self) -> None:
         if self._isolated:
             try:
                 atexit._run_exitfuncs()
@@ -187,8 +134,6 @@ class _Interpreter:
                 self.journal.record(ERROR, f"an atexit function failed:\n{_traceback(error)}")
             sys.stdout.flush()
             sys.stderr.flush()
-        self.journal.tell(messages.numbers(messages.STOPPED, left))
-        return left
 
     def _refuse(self, module: str, text: str) -> None:
         application = self.running.get(threading.get_ident(), "")
@@ -202,37 +147,42 @@ class _Interpreter:
             self.journal.record(ERROR, f"exception in thread {name}:\n{_traceback(arguments.exc_value)}")
 
 
-def _work(interpreter: _Interpreter, descriptor: int, region: list[Region]) -> None:
-    channel = Channel(descriptor, blocking=True)
-    try:
-        region.append(Region())
-        worker = _Worker(interpreter, channel, region[0])
-        while True:
-            kind, payload = channel.receive()
-            if kind == messages.REQUEST:
-                worker.exchange(payload)
-            elif kind == messages.LOAD:
-                worker.load(payload)
-            # Anything else is late: CREDIT, BODY or ABORT of an exchange whose DONE crossed with it.
-    except ChannelClosed:
-        pass  # the pool has let this worker go
-    except BaseException as error:
-        interpreter.journal.record(ERROR, f"a worker has ended:\n{_traceback(error)}")
-        raise
-    finally:
-        channel.close()
+class _Worker(Worker):
+    """A channel's exchanges, one after the other."""
 
-
-class _Worker:
-    """One thread's exchanges, one after the other."""
-
-    def __init__(self, interpreter: _Interpreter, channel: Channel, region: Region) -> None:
+    def __init__(
+        self, interpreter: _Interpreter, control: Control, channel: Channel, front_end: FrontEnd, number: int
+    ) -> None:
+        super().__init__(control, channel, front_end, number)
         self._interpreter = interpreter
         self._journal = interpreter.journal
         self._channel = channel
-        self._region = region
-        self._thread = threading.get_ident()
         self._is_new = True
+
+    def serve(self, crew: Crew) -> Post:
+        channel = self.channel
+        is_ready = True  # as far as is known: else it would not be this thread's
+        try:
+            while True:
+                if self.idle is None:
+                    kind, payload = channel.receive()
+                else:
+                    if not is_ready and channel.peek() < 0 and (other := crew.wait(self)) is not self:
+                        return other
+                    is_ready = False
+                    if (frame := channel.receive_nowait()) is None:
+                        continue  # a part of a message, or nothing yet
+                    kind, payload = frame
+                if kind == messages.REQUEST:
+                    self.exchange(payload)
+                elif kind == messages.LOAD:
+                    self.load(payload)
+                # Anything else is late: CREDIT, BODY or ABORT of an exchange whose DONE crossed with it.
+        except ChannelClosed:
+            raise  # the pool has let this worker go
+        except BaseException as error:
+            self._journal.record(ERROR, f"a worker has ended:\n{_traceback(error)}")
+            raise ChannelClosed("it cannot go on") from None
 
     def exchange(self, payload: bytes) -> None:
         """Run one request, from REQUEST to DONE. Raises ChannelClosed, ProtocolError."""
@@ -274,21 +224,23 @@ class _Worker:
 
     def _attempt(self, exchange: Exchange, application: str, action: Callable[[], object]) -> BaseException | None:
         """Do ``action`` inside the region that can be interrupted; returns what it raised."""
-        self._journal.exchanges[self._thread] = exchange.number
-        self._interpreter.running[self._thread] = application
+        self._journal.exchanges[self.thread] = exchange.number
+        self._interpreter.running[self.thread] = application
+        region = self.region
+        assert region is not None
         error: BaseException | None = None
         try:
             try:
-                self._region.enter(exchange.number)
+                region.enter(self.key(exchange.number))
                 action()
             except RequestInterrupted:
                 raise
             except BaseException as raised:
                 error = raised
-            if self._region.leave():
+            if region.leave():
                 self._let_go()
         except RequestInterrupted as interrupted:
-            self._region.leave()
+            region.leave()
             self._let_go()
             error = interrupted
         try:
@@ -302,8 +254,8 @@ class _Worker:
 
     def _finish(self, exchange: Exchange) -> None:
         self._interpreter.flush()
-        del self._journal.exchanges[self._thread]
-        del self._interpreter.running[self._thread]
+        del self._journal.exchanges[self.thread]
+        del self._interpreter.running[self.thread]
         if self._channel.torn:  # not to be used again: no DONE, the pool loses this worker
             raise ChannelClosed("an interrupt has torn a message")
         exchange.done()
@@ -341,16 +293,6 @@ def _traceback(error: BaseException) -> str:
         return f"{type(error).__name__} (its traceback cannot be formatted: {type(failure).__name__})"
 
 
-def _stack(frame: FrameType | None) -> str:
-    lines = []
-    while frame is not None and frame.f_globals.get("__name__") != __name__:
-        code = frame.f_code
-        lines.append(f'  File "{os.fsdecode(code.co_filename)}", line {frame.f_lineno}, in {code.co_qualname}')
-        frame = frame.f_back
-    return "\n".join(reversed(lines))
-
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import FrameType

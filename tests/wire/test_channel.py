@@ -184,6 +184,21 @@ def test_stop_reading_is_heard_after_what_is_there() -> None:
         assert hear_all(ours) == [(messages.DONE, b"")]
 
 
+def test_a_look_takes_nothing() -> None:
+    """What has come is there to be received afterwards; a part of a message as well."""
+    with conversation() as (ours, theirs):
+        assert theirs.look() == b""
+        ours.say(messages.numbers(messages.CREDIT, 1) + messages.END_FRAME[:2])
+        assert theirs.look() == theirs.look() == messages.numbers(messages.CREDIT, 1) + messages.END_FRAME[:2]
+        assert theirs.receive()[0] == messages.CREDIT
+        ours.say(messages.END_FRAME[2:])
+        assert theirs.look() == messages.END_FRAME
+        assert theirs.receive() == (messages.END, b"")
+        ours.shut()
+        with pytest.raises(ChannelClosed):
+            theirs.look()
+
+
 def test_a_side_that_does_not_read_is_let_go() -> None:
     """``say`` does not wait for a full socket: it ends the channel rather than lose a part of a message."""
 

@@ -290,3 +290,18 @@ def test_each_type_of_message_has_a_number_of_its_own() -> None:
     ]
     assert len(kinds) == len(set(kinds)) > 20
     assert all(0 < kind < 256 for kind in kinds)
+
+
+@given(number=st.integers(0, 2**63), late=st.lists(st.sampled_from([messages.CREDIT, messages.BODY, messages.ABORT])))
+def test_what_is_about_to_begin(number: int, late: list[int]) -> None:
+    """The number of the first REQUEST or LOAD, behind what is late; as long as too little is there, none."""
+    before = b"".join(messages.frame(kind, b"12345678") for kind in late)
+    head = messages.request(number, (b"a",) * len(PARTS), [], [])
+    for frame in (
+        messages.start(messages.REQUEST, head, b"body", complete=True),
+        messages.texts(messages.LOAD, str(number), "a:b"),
+    ):
+        assert messages.begun(before + frame) == number
+        assert messages.begun(before + frame + frame[:7]) == number
+        end = frame.index(b"\0", 10 if frame[0] == messages.REQUEST else 5)
+        assert {messages.begun((before + frame)[:size]) for size in range(len(before) + end)} <= {-1}

@@ -138,7 +138,7 @@ def test_a_finaliser_may_print_while_its_thread_writes() -> None:
     journal = Journal(worker)
 
     def write() -> None:
-        with journal._lock:
+        with journal.outlets[0]._lock:
             journal.record(INFO, "from within")
 
     thread = threading.Thread(target=write, daemon=True)

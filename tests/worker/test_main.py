@@ -1,6 +1,7 @@
 """The program of an interpreter, run in threads of this one as it is for GLOBAL; the tests are its front end."""
 
 import gc
+import os
 import queue
 import select
 import sys
@@ -17,6 +18,8 @@ from asyncgroups.errors import ChannelClosed
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
 from asyncgroups.worker import main
+from asyncgroups.worker.control import FrontEnd
+from asyncgroups.worker.region import Region
 from tests.serving import until
 
 PATIENCE = 20.0
@@ -71,7 +74,7 @@ class Interpreter:
     def worker(self) -> Side:
         channel, theirs = pair()
         self.control.channel.send_descriptor(messages.numbers(messages.WORKER, len(self.workers) + 1), theirs)
-        main.os.close(theirs)
+        os.close(theirs)
         self.workers.append(Side(channel))
         return self.workers[-1]
 
@@ -476,13 +479,15 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
     """
     front, theirs = pair()
     control, theirs_too = pair()
-    channel, journal = Channel(theirs, blocking=True), main.Journal(Channel(theirs_too, blocking=True))
+    channel, journal_end = Channel(theirs, blocking=True), Channel(theirs_too, blocking=True)
+    journal = main.Journal(journal_end)
     errors = main.LineStream(journal, 40, "wsgi.errors")
     environs = main.EnvironBuilder(process_group="", application_group="hammer", threads=1, errors=errors)
     state = main._Interpreter(journal, environs, "hammer", isolated=False)
-    worker = main._Worker(state, channel, main.Region())
+    worker = main._Worker(state, state.control, channel, FrontEnd(journal_end, journal.outlets[0], 0), 1)
+    worker.take(Region())
     worker.lines = main.LineStream(journal, 20, "lines")
-    region, over = worker._region, threading.Event()
+    region, over = worker.region, threading.Event()
     aimed: list[int] = []
 
     def interrupt() -> None:
@@ -513,12 +518,12 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
                 hit.append(number)
             assert not region._aimed
             assert not region._lock._is_owned()
-            assert not journal._lock._is_owned()
+            assert not journal.outlets[0]._lock._is_owned()
             for _ in range(30):
                 pass
     finally:
         over.set()
-        journal._control.close()
+        journal_end.close()
         for thread in threads:
             thread.join(PATIENCE)
         for end in (front, control, channel):
