@@ -8,6 +8,7 @@ __all__ = [
     "ApplicationGroupsError",
     "BodyTooLarge",
     "ChannelClosed",
+    "ChannelUnread",
     "ClientDisconnected",
     "ConfigurationError",
     "GroupNameSyntaxError",
@@ -143,6 +144,10 @@ class ChannelClosed(ApplicationGroupsError):
     """Raised by ``wire.channel`` when the other side of a channel is gone."""
 
     status = 502
+
+
+class ChannelUnread(ChannelClosed):
+    """Raised by ``wire.channel`` when the other side is gone, and has not read all that was sent to it."""
 
 
 class ClientDisconnected(OSError):

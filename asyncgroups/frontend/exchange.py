@@ -26,7 +26,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
-from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, RequestTimedOut
+from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, ChannelUnread, RequestTimedOut
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
 from asyncgroups.frontend.files import ResponseFile, is_regular
@@ -132,13 +132,9 @@ class Exchange:
         try:
             self._count(body)
             first, rest = self._request(head, body)
-            lease = await self._hand_over(find, first)
-            if lease is None:
-                return
-            if rest:
-                self._put_back(rest)
-            if not self._uploaded or not await self._hear_at_once(lease):
-                await self._converse(lease)
+            for is_last in (False, False, True):
+                if await self._attempt(find, first, rest, is_last=is_last):
+                    break
         except ApplicationGroupsError as error:
             await self._fail(error)
         finally:
@@ -146,6 +142,26 @@ class Exchange:
                 self._part()
             if self._file is not None:
                 self._file.close()
+
+    async def _attempt(self, find: Callable[[], Pool], first: bytes, rest: bytes, *, is_last: bool) -> bool:
+        """Exchange request and response; False where a process has died before it had read the request."""
+        lease = await self._hand_over(find, first)
+        if lease is None:
+            return True
+        is_whole = self._uploaded and not rest
+        if rest:
+            self._put_back(rest)
+        try:
+            if not self._uploaded or not await self._hear_at_once(lease):
+                await self._converse(lease)
+        except ChannelUnread:
+            is_known = self._response is not _Response.WAITING or not is_whole
+            if is_last or is_known or self._gone or not lease.is_repeatable():
+                raise
+            self._problem = None
+            lease.end()
+            return False
+        return True
 
     async def _hand_over(self, find: Callable[[], Pool], first: bytes) -> Lease | None:
         """A lease whose worker has all of ``first``; None when the client left before.

@@ -164,8 +164,7 @@ def _give_back(place: _Place, worker: Worker, supervisor: Supervisor) -> None:
 
 async def _leaves(client: Callable[[], Awaitable[Any]] | None, wakeup: loops.Wakeup, seconds: float | None) -> bool:
     """Wait on, and listen to the client meanwhile; whether it left."""
-    left = False
-    problem: Exception | None = None
+    left, problem = False, None
 
     async def watch(receive: Callable[[], Awaitable[Any]]) -> None:
         nonlocal left, problem
@@ -227,9 +226,7 @@ class Lease:
         """Whether a message has gone out in part: what comes next on the channel would be taken for its rest."""
         self._request = supervisor.timeouts.request if worker.request_timeout is None else worker.request_timeout
         seconds = self._request if worker.ready else supervisor.timeouts.startup
-        self._limit_at: float | None = None
-        if seconds:
-            self._limit_at = seconds + (time.monotonic() if since is None else since)
+        self._limit_at = seconds + (time.monotonic() if since is None else since) if seconds else None
 
     def __repr__(self) -> str:
         return f"<Lease of {self._worker!r}: {self.state.value}>"
@@ -247,11 +244,14 @@ class Lease:
     def _limit(self, seconds: float) -> None:
         self._limit_at = time.monotonic() + seconds if seconds else None
 
+    def is_repeatable(self) -> bool:
+        """Whether its exchange may be had with another process, where this one has not read its only message."""
+        return self._worker.pool.is_lasting and self._worker.aborted != self._worker.exchange
+
     def rest(self) -> float | None:
         """Seconds that are left of the application's time; None without a limit, and when the lease has ended."""
-        if self._limit_at is None or self.state is State.ENDED:
-            return None
-        return max(0.0, self._limit_at - time.monotonic())
+        limit_at = None if self.state is State.ENDED else self._limit_at
+        return None if limit_at is None else max(0.0, limit_at - time.monotonic())
 
     # The conversation -------------------------------------------------------------------------------------------------
 

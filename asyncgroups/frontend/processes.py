@@ -223,8 +223,9 @@ class ProcessGroup:
     def _leave(self, resident: _Resident, interpreter: GroupInterpreter) -> None:
         """It has ended."""
         process, pool = resident.process, resident.pool
-        if resident.member is not None:
-            pool.remove(resident.member)
+        busy = pool.remove(resident.member) if resident.member is not None else []
+        for worker in busy:  # a moment later: how they end by themselves tells what has been read of them
+            self._reaper.later(_MOMENT, worker.channel.shut)
         _forgo(resident)
         with self._lock:
             process.interpreters.discard(interpreter)

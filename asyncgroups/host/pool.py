@@ -82,7 +82,7 @@ class Member:
 class Worker:
     """A worker as the front end sees it: its channel, and what it is busy with."""
 
-    __slots__ = ("channel", "exchange", "inlet", "member", "number", "pool", "ready", "request_timeout")
+    __slots__ = ("aborted", "channel", "exchange", "inlet", "member", "number", "pool", "ready", "request_timeout")
 
     def __init__(
         self, pool: Pool, number: int, channel: Channel, *, member: Member, request_timeout: float | None = None
@@ -95,6 +95,8 @@ class Worker:
         self.channel: Channel = channel
         self.exchange: int = 0
         """The number of the exchange that it runs; 0 while it is idle."""
+        self.aborted: int = 0
+        """The number of the last exchange that it was told to abort."""
         self.ready: bool = False
         """Whether it has ever said something: until then its interpreter may be starting."""
         self.inlet: object = None
@@ -111,6 +113,7 @@ class Worker:
 
     def abort(self, reason: str) -> None:
         """Let the application know, with its next read or write, that nobody waits for its response."""
+        self.aborted = self.exchange
         try:
             self.channel.say(messages.frame(messages.ABORT, reason.encode()))
         except ChannelClosed:
@@ -184,6 +187,11 @@ class Pool:
             return [worker for member in self._members for worker in member.busy]
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether its interpreters come and go, as their processes do."""
+        return self._lasting
+
+    @property
     def is_served(self) -> bool:
         """Whether there is an interpreter that takes requests."""
         with self._lock:
@@ -217,8 +225,11 @@ class Pool:
         _let_go(idle)
         self._stop_if_empty(member)
 
-    def remove(self, member: Member) -> None:
-        """Its interpreter has ended, or its process has: whoever waits for one of its workers learns that at once."""
+    def remove(self, member: Member) -> list[Worker]:
+        """Its interpreter has ended, or its process has; the workers that exchanges may still wait for.
+
+        Their channels end as well, unless a child of the process holds the other ends.
+        """
         with self._lock:
             member.state = State.RETIRED
             idle, member.idle = member.idle, []
@@ -229,8 +240,7 @@ class Pool:
                 member.kin.remove(member)
             self._serve_waiting()
         _let_go(idle)
-        for worker in busy:
-            worker.channel.shut()  # a child of the process may hold the other end of it
+        return busy
 
     # Requests ---------------------------------------------------------------------------------------------------------
 

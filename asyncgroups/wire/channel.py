@@ -16,7 +16,7 @@ import os
 import select
 import sys
 
-from asyncgroups.errors import ChannelClosed, ProtocolError
+from asyncgroups.errors import ChannelClosed, ChannelUnread, ProtocolError
 from asyncgroups.wire import messages
 
 __all__ = ["Channel", "Frames", "pair"]
@@ -189,6 +189,9 @@ class Channel:
         except BlockingIOError:
             self.torn = False
             return False
+        except ConnectionResetError as error:  # unix_release_sock() in Linux: there was something in its queue
+            self.torn = False
+            raise ChannelUnread(str(error)) from None
         except OSError as error:
             self.torn = False
             raise ChannelClosed(str(error)) from None

@@ -236,6 +236,19 @@ async def test_the_limit_counts_from_the_grant(shop: Shop) -> None:
     await finish(third, shop)
 
 
+@pytest.mark.parametrize(
+    ("lasting", "aborted", "expected"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+async def test_what_may_be_repeated(shop: Shop, *, lasting: bool, aborted: bool, expected: bool) -> None:
+    """What a daemon process has not read, if all that it was told is the request: an ABORT is not read either."""
+    shop.pool._lasting = lasting
+    lease = await shop.take(1)
+    if aborted:
+        shop.pool.busy[0].abort("its time is up")
+    assert lease.is_repeatable() is expected
+    lease.end("the test is over")
+
+
 async def test_the_worker_ends_with_a_request_that_was_sent(shop: Shop) -> None:
     """A worker that ends instead of an answer is lost, and the request with it: it may have begun."""
     async with second_in_line(shop) as (first, _, outcome):

@@ -153,6 +153,24 @@ def test_what_a_death_costs(server: Server, tmp_path: Path) -> None:
     assert set(neighbours) <= {ask(server, path)["pid"] for path in ("/pair", "/pair", "/here")} | set(neighbours)
 
 
+def test_what_has_not_been_read(server: Server, tmp_path: Path) -> None:
+    """A request that stands in the channel of a process that dies is answered by the next one: it never had it."""
+    before = ask(server, "/named")["pid"]
+    with ThreadPoolExecutor(2) as threads:
+        warm = [threads.submit(server.get, "/named?sleep=0.1") for _ in range(2)]
+        assert [one.result(PATIENCE).status_code for one in warm] == [200, 200]  # both threads wait for the next one
+        os.kill(before, signal.SIGSTOP)
+        mark = tmp_path / "mark"
+        asked = [threads.submit(server.get, f"/named?until={mark}") for _ in range(2)]
+        time.sleep(0.3)  # one that has not been handed over by then is answered as well: this test would be too mild
+        os.kill(before, signal.SIGKILL)
+        until(lambda: len(list(tmp_path.iterdir())) == 2, what="both to be in flight again")
+        mark.touch()
+        answers = [one.result(PATIENCE) for one in asked]
+    assert [one.status_code for one in answers] == [200, 200]
+    assert before not in {one.json()["pid"] for one in answers}
+
+
 def test_nothing_is_left_after_a_stop(site: Site, tmp_path: Path) -> None:
     """SIGTERM: atexit functions have run, the processes and their folder are gone, the status is 0."""
     text = "[process_group.back]\n" + mount("/named", "named", "back") + mount("/global", "%{GLOBAL}", "back")

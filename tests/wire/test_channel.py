@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from asyncgroups.errors import ChannelClosed, ProtocolError
+from asyncgroups.errors import ChannelClosed, ChannelUnread, ProtocolError
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, Frames, pair
 
@@ -170,6 +170,33 @@ def test_what_was_said_before_the_end_is_heard() -> None:
             assert ours.frame() == (messages.DONE, b"")
             with pytest.raises(ChannelClosed):
                 ours.read()
+
+
+@pytest.mark.parametrize("on_its_way", [False, True])
+@pytest.mark.parametrize("shut", [False, True])
+@pytest.mark.parametrize(("taken", "error"), [(0, ChannelUnread), (3, ChannelUnread), (7, ChannelClosed)])
+def test_an_end_tells_whether_all_has_been_read(
+    *, taken: int, error: type[ChannelClosed], shut: bool, on_its_way: bool
+) -> None:
+    """Of what was sent last, also where the other end has never arrived, and after a ``shut``, which says less."""
+    ours, descriptor = pair()
+    ours.say(messages.frame(messages.ABORT, b"xy"))
+    if taken:
+        assert len(os.read(descriptor, taken)) == taken
+    if on_its_way:
+        carrier, other = pair()
+        carrier.send_descriptor(messages.frame(messages.WORKER), descriptor)
+        os.close(descriptor)
+        os.close(other)
+        carrier.close()
+    else:
+        os.close(descriptor)
+    if shut:
+        ours.shut()
+    with pytest.raises(ChannelClosed) as raised:
+        ours.receive_nowait()
+    assert raised.type is error
+    ours.close()
 
 
 def test_stop_reading_is_heard_after_what_is_there() -> None:
