@@ -14,8 +14,6 @@ Imports ``config``, ``frontend.process``, ``host``. Guarantees:
 """
 
 import logging
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +22,7 @@ from functools import partial
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
+from asyncgroups.frontend.folder import Folder
 from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage, told
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
@@ -87,7 +86,7 @@ class ProcessGroup:
         self._reaper = reaper
         self._on_refusal = on_refusal
         self._lock = threading.Lock()
-        self._folder: str | None = None
+        self._folder: Folder | None = None
         self._processes: list[DaemonProcess] = []
         self._pools: dict[str, tuple[Pool, Bootstrap, tuple[str, ...]]] = {}
         """Application group to its pool, what its interpreters are told, and what is preloaded in them."""
@@ -112,7 +111,7 @@ class ProcessGroup:
 
     def start(self) -> None:
         """Start the processes. Raises OSError when there can be no folder for their sockets."""
-        self._folder = tempfile.mkdtemp(prefix="asyncgroups-")  # mode 0700
+        self._folder = Folder()
         self._replenish()
         self._reaper.later(_ROUND, self._look)
 
@@ -263,7 +262,7 @@ class ProcessGroup:
             self.settings,
             number=self._made,
             slot=slot,
-            folder=self._folder,
+            folder=self._folder.path,
             environ=self.environ,
             reaper=self._reaper,
             on_end=self._ended,
@@ -425,11 +424,12 @@ class ProcessGroup:
             ]
             if process.interpreters:
                 process.quit()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.remove()  # nobody connects any more, and the server's own end may be nearer than theirs
         for process in processes:
             if not process.join(until - time.monotonic()):
                 process.kill()
         for process in processes:
             process.join(1.0)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
         return left

@@ -1,0 +1,82 @@
+"""The folders of daemon processes' sockets: what was left behind goes with the next one, and nothing else."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from asyncgroups.frontend.folder import _PREFIX, Folder
+
+LONG_AGO = time.time() - 3600
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left(place: Path, name: str, *files: str, age: float = LONG_AGO) -> Path:
+    """A folder that nobody has locked."""
+    path = place / name
+    path.mkdir(mode=0o700)
+    for file in files:
+        (path / file).touch()
+    os.utime(path, (age, age))
+    return path
+
+
+def test_a_folder(place: Path) -> None:
+    """It is private, is for nobody else while it lasts, and goes with what is in it."""
+    folder = Folder()
+    path = Path(folder.path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert path.parent == place
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    Folder().remove()
+    assert path.exists()
+    (path / "1.sock").touch()
+    folder.remove()
+    assert list(place.iterdir()) == []
+
+
+def test_one_whose_server_was_killed(place: Path) -> None:
+    """It goes when another one is made, since the kernel has let go of its lock."""
+    program = f"""
+import tempfile, time
+tempfile.tempdir = {str(place)!r}
+from asyncgroups.frontend.folder import Folder
+folder = Folder()
+open(folder.path + "/1.sock", "w").close()
+print(folder.path, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        path = process.stdout.readline().strip()
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        Folder().remove()
+        assert os.listdir(path) == ["1.sock"]
+        process.kill()
+    Folder().remove()
+    assert list(place.iterdir()) == []
+
+
+def test_what_stays(place: Path) -> None:
+    """What is young, has another name, holds something else, or is no folder."""
+    elsewhere = left(place, "elsewhere", "1.sock")
+    young = left(place, f"{_PREFIX}young", age=time.time())
+    strange = left(place, f"{_PREFIX}strange", "1.txt")
+    (place / f"{_PREFIX}file").touch()
+    (place / f"{_PREFIX}link").symlink_to(elsewhere)
+    os.utime(place / f"{_PREFIX}link", (LONG_AGO, LONG_AGO), follow_symlinks=False)
+    os.utime(place / f"{_PREFIX}file", (LONG_AGO, LONG_AGO))
+    before = sorted(place.iterdir())
+    Folder().remove()
+    assert sorted(place.iterdir()) == before
+    assert [len(list(path.iterdir())) for path in (elsewhere, young, strange)] == [1, 0, 1]
