@@ -148,7 +148,9 @@ def test_groups_are_apart(shared: Daemon) -> None:
 
 def test_other_settings(shared: Daemon) -> None:
     """The settings of the first one hold, and the log says so."""
-    fronts = [shared.enter(threads=threads) for threads in (1, 2)]
+    fronts = [shared.enter(threads=1)]
+    assert fronts[0].ready.wait(PATIENCE)
+    fronts.append(shared.enter(threads=2))
     assert fronts[0].ask()[1] == fronts[1].ask()[1]
     assert [front.stop() for front in fronts] == [State.CLOSED] * 2
     until(lambda: "'shop' is there already" in (shared.folder / "stderr").read_text(), what="the sentence")
