@@ -5,10 +5,13 @@ import signal
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from tests.bridge.site import LABELS, Raw
+from tests.bridge.site import Raw
 from tests.serving import APPS, Server
 
-__all__ = ["HOSTS", "HOSTS_WITH_ROOT_PATH", "PATHS", "Host", "environ_of", "toml"]
+__all__ = ["GROUPS", "HOSTS", "HOSTS_WITH_ROOT_PATH", "PATHS", "Host", "environ_of", "toml"]
+
+GROUPS = {"named": "bridge", "global": "%{GLOBAL}"}
+"""Application groups, by what paths begin with. Daemon processes know nothing of the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +123,10 @@ def toml(timeouts: str = "") -> str:
             lines.append(f"threads = {threads}")
 
     for path in ("/", "/app", "/app/below", "/r\u00e9sum\u00e9 x"):
-        mount(path, "bridge_good:environ", LABELS["named"])
-    for group, label in LABELS.items():
+        mount(path, "bridge_good:environ", GROUPS["named"])
+    for group, name in GROUPS.items():
         for application in ("bridge_good:digest", "bridge_good:hello", "bridge_life:endless", "bridge_life:reads_on"):
-            mount(f"/{group}/{application.partition(':')[2]}", application, label)
+            mount(f"/{group}/{application.partition(':')[2]}", application, name)
     mount("/streams", "hosts_streams:streams", "streams", 2)
     mount("/streams/ask", "hosts_streams:ask", "streams", 2)
     mount("/waits", "stop_waits:application", "stop")

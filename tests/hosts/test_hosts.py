@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bridge.site import GROUPS, Raw, closed_within_a_second, leave
-from tests.hosts.site import HOSTS, PATHS, Host, environ_of, toml
+from tests.bridge.site import Raw, closed_within_a_second, leave
+from tests.hosts.site import GROUPS, HOSTS, PATHS, Host, environ_of, toml
 from tests.serving import Server, serving, until
 
 MIB = 1024 * 1024
