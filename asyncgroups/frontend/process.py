@@ -67,7 +67,8 @@ def _nothing() -> None:
 class DaemonInterpreter(GroupInterpreter):
     """The interpreter of an application group in a daemon process, at ``address``, the path of its socket.
 
-    on_ready: called once it is set up. on_pong: called for the answer to ``ping``. Both in the reaper's thread.
+    on_ready: called once it is set up. on_pong: called for the answer to ``ping``. on_alone: called where the process
+    has its main interpreter only; whether there is another place for the application group. All in the reaper's thread.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class DaemonInterpreter(GroupInterpreter):
         on_ready: Callable[[], None],
         on_pong: Callable[[], None],
         on_end: Callable[[GroupInterpreter], None],
-        on_refusal: Callable[[str, str, str], None] | None = None,
+        on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
+        on_alone: Callable[[Bootstrap], bool] | None = None,
     ) -> None:
         super().__init__(bootstrap, reaper=reaper, on_end=on_end, on_refusal=on_refusal)
         self._address = address
         self._on_ready = on_ready
         self._on_pong = on_pong
+        self._on_alone = on_alone
         self._left = 0
         self._over = threading.Event()
 
@@ -106,6 +109,10 @@ class DaemonInterpreter(GroupInterpreter):
         """See ``reaper.Listener``."""
         if kind == messages.BROKEN:
             self._fail(messages.parse_texts(payload, 1)[0])
+        elif kind == messages.ALONE:
+            reason = messages.parse_texts(payload, 1)[0]
+            if self._on_alone is None or not self._on_alone(self.bootstrap):
+                self._fail(reason)
         elif kind == messages.STOPPED:
             self._left = messages.parse_numbers(payload, 1)[0]
         goes_on = super().hear(kind, payload)

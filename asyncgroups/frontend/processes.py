@@ -76,9 +76,13 @@ class ProcessGroup:
         reaper: Reaper,
         number: Callable[[], int],
         patience: float,
-        on_refusal: Callable[[str, str, str], None] | None = None,
+        on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
+        on_alone: Callable[[Bootstrap], bool] | None = None,
     ) -> None:
-        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0."""
+        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0.
+
+        on_refusal, on_alone: see ``DaemonInterpreter``.
+        """
         self._number = number
         self._patience = patience
         self.settings = settings
@@ -86,11 +90,14 @@ class ProcessGroup:
         """That of its processes."""
         self._reaper = reaper
         self._on_refusal = on_refusal
+        self._on_alone = on_alone
         self._lock = threading.Lock()
         self._folder: str | None = None
         self._processes: list[DaemonProcess] = []
         self._pools: dict[str, tuple[Pool, Bootstrap, tuple[str, ...]]] = {}
         """Application group to its pool, what its interpreters are told, and what is preloaded in them."""
+        self._vacated: list[Pool] = []
+        """Pools of application groups that have moved elsewhere."""
         self._missing: set[tuple[DaemonProcess, str]] = set()
         """Processes that have no interpreter for an application group: it has failed there."""
         self._made = 0
@@ -102,7 +109,7 @@ class ProcessGroup:
 
     @property
     def pools(self) -> list[Pool]:
-        return [pool for pool, _, _ in list(self._pools.values())]
+        return [pool for pool, _, _ in list(self._pools.values())] + self._vacated
 
     @property
     def processes(self) -> list[DaemonProcess]:
@@ -147,6 +154,18 @@ class ProcessGroup:
             on_served=on_served,
         )
 
+    def vacate(self, application_group: str) -> None:
+        """Have no more interpreters for this application group: it moves elsewhere. Its pool is not retired here."""
+        with self._lock:
+            found = self._pools.pop(application_group, None)
+            if found is not None:
+                self._vacated.append(found[0])
+            self._missing = {one for one in self._missing if one[1] != application_group}
+
+    def has(self, worker: Worker) -> bool:
+        """Whether ``worker`` lives in one of its processes."""
+        return self._process_of(worker.member) is not None
+
     def complete(self, application_group: str) -> None:
         """Try again where an interpreter of this application group has failed: there is a request for it."""
         if not self._missing:
@@ -171,6 +190,7 @@ class ProcessGroup:
             on_pong=partial(self._resume, resident),
             on_end=partial(self._leave, resident),
             on_refusal=self._on_refusal,
+            on_alone=self._on_alone,
         )
         try:
             interpreter.start()
@@ -228,7 +248,8 @@ class ProcessGroup:
         _forgo(resident)
         with self._lock:
             process.interpreters.discard(interpreter)
-            if process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing:
+            lasts = process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing
+            if lasts and resident.name in self._pools:
                 self._missing.add((process, resident.name))
             self._quit_if_empty(process)
         if interpreter.failure:
@@ -279,7 +300,8 @@ class ProcessGroup:
         """One of its interpreters takes requests: it may do all that another one did. Under the lock."""
         served = {member.pool for member in process.kin}
         for old in self._processes:
-            if old.successor is process and old.stage is Stage.SERVING and {one.pool for one in old.kin} <= served:
+            lasting = {one.pool for one in old.kin if one.pool not in self._vacated}
+            if old.successor is process and old.stage is Stage.SERVING and lasting <= served:
                 self._drain(old)
 
     def _check_started(self, process: DaemonProcess) -> None:

@@ -41,7 +41,7 @@ import struct
 import threading
 from typing import NoReturn
 
-from asyncgroups.errors import InterpreterFailed, ProtocolError
+from asyncgroups.errors import InterpreterFailed, MainInterpreterOnly, ProtocolError
 from asyncgroups.host.ending import end
 from asyncgroups.host.interpreters import Bootstrap, Inside, run_outliving
 from asyncgroups.wire import messages
@@ -130,14 +130,15 @@ def _serve(connection: socket.socket) -> None:
 def _live(bootstrap: Bootstrap, connection: socket.socket) -> None:
     last_words = connection.dup()
     inside = Inside(bootstrap, connection.detach())
-    reason = ""
+    kind, reason = messages.BROKEN, ""
     try:
         inside.live()
     except InterpreterFailed as error:
+        kind = messages.ALONE if isinstance(error, MainInterpreterOnly) else messages.BROKEN
         reason = str(error)
     with last_words, contextlib.suppress(OSError):
         if reason:
-            last_words.sendall(messages.texts(messages.BROKEN, reason[: messages.HEAD_LIMIT]))
+            last_words.sendall(messages.texts(kind, reason[: messages.HEAD_LIMIT]))
         last_words.shutdown(socket.SHUT_RDWR)
     try:
         inside.close()

@@ -160,6 +160,8 @@ class Pool:
         self._request_timeout = request_timeout
         self._on_served = on_served
         self.state: State = State.OPEN
+        self.proven: set[str] | None = None
+        """Applications that are known to load in its interpreter; None where the group cannot leave that anyway."""
         self._threads = threads
         self._backlog = backlog
         self._lock = threading.Lock()

@@ -40,6 +40,7 @@ and from it::
     STOPPED   number of workers that had not ended
     PONG      -                 yes
     BROKEN    a reason          it could not be made, or has died
+    ALONE     a reason          it could not be made: this Python has its main interpreter only
 
 A daemon process takes connections; the first message on one says what it is for::
 
@@ -51,6 +52,7 @@ from asyncgroups.errors import ProtocolError
 
 __all__ = [
     "ABORT",
+    "ALONE",
     "BODY",
     "BODY_END",
     "BROKEN",
@@ -133,6 +135,7 @@ REFUSED = 50
 STOPPED = 51
 BROKEN = 52
 PONG = 53
+ALONE = 54
 
 OPEN = 64
 QUIT = 65
