@@ -135,7 +135,15 @@ class ApplicationGroups:
             _log.log(level, "%.40r %.200r: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
             await answer(send, refusal, method=scope["method"], receive=receive)
             return
-        exchange = Exchange(supervisor, receive, send, number=number, method=scope["method"], key=key)
+        exchange = Exchange(
+            supervisor,
+            receive,
+            send,
+            number=number,
+            method=scope["method"],
+            application=choice.mount.application,
+            key=key,
+        )
         await exchange.run(partial(supervisor.pool, choice), crossing)
 
     # lifespan ---------------------------------------------------------------------------------------------------------

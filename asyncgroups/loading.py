@@ -23,8 +23,8 @@ from functools import partial
 
 from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved
-from asyncgroups.frontend.lease import Unloaded, load
 from asyncgroups.frontend.lifecycle import stop_apart
+from asyncgroups.frontend.preload import Unloaded, load
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.ending import deadline
 from asyncgroups.host.group import label

@@ -9,6 +9,8 @@ Guarantees, next to those of ``lease``:
 - The client's leaving ends every other wait, once ``PATIENCE`` has passed.
 - Neither side holds more than a window of the other's bytes.
 - However the exchange ends, cancellation included, its lease ends, and no task outlives it.
+- The rest of a body waits until the application is loaded, for ``timeouts.startup`` at the most, where that may have to
+  happen elsewhere: one message can be sent again.
 - A ``send`` of the last event is not cancelled by what it makes ``receive`` return: hypercorn on trio needs its end.
 - A body lets the others of its loop have their turn every ``_BREATH``, in either direction: with a client that has
   left, the ``send`` of hypercorn and granian returns without suspending, and would freeze the server.
@@ -19,18 +21,19 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
 from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, RequestTimedOut
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
+from asyncgroups.frontend.events import Before
 from asyncgroups.frontend.files import ResponseFile, is_regular
-from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, Lease, State, take
+from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, GroupMoved, Lease, State, take
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
@@ -57,21 +60,25 @@ class _Response(enum.Enum):
 
 
 class Exchange:
-    """One request and its response, over one lease."""
+    """One request and its response, over one lease. application: ``module:attribute``, or an object's name."""
 
     __slots__ = (
+        "_application",
         "_body_room",
         "_breath_at",
         "_credit",
         "_file",
         "_final_due",
+        "_first",
         "_gone",
         "_key",
         "_lease",
+        "_loaded",
         "_method",
         "_more_credit",
         "_number",
         "_owed",
+        "_passed_on",
         "_problem",
         "_receive",
         "_response",
@@ -89,6 +96,7 @@ class Exchange:
         *,
         number: int,
         method: str,
+        application: str,
         key: bytes | None = None,
     ) -> None:
         """``key`` sends the request to one of several processes: see ``host.sticky``."""
@@ -98,13 +106,18 @@ class Exchange:
         self._receive: Callable[[], Awaitable[Any]] = receive
         self._send_event: Callable[[Any], Awaitable[None]] = send
         self._method = method
+        self._application = application
         self._lease: Lease | None = None
+        self._first = b""
         # the request's body
         self._uploaded = True
         self._upload_over: anyio.Event | None = None
         self._body_room = supervisor.limits.request_body
         self._credit = messages.WINDOW
         self._more_credit: loops.Wakeup | None = None
+        self._loaded: anyio.Event | None = None
+        """Until it is set the body stays here: the request may have to go elsewhere with it. None: no need for that."""
+        self._passed_on = False
         # the response
         self._response = _Response.WAITING
         self._final_due = False
@@ -131,14 +144,10 @@ class Exchange:
         self._uploaded = not event.get("more_body", False)
         try:
             self._count(body)
-            first, rest = self._request(head, body)
-            lease = await self._hand_over(find, first)
-            if lease is None:
-                return
-            if rest:
-                self._put_back(rest)
-            if not self._uploaded or not await self._hear_at_once(lease):
-                await self._converse(lease)
+            inline, rest = body[: messages.LARGEST_CHUNK], body[messages.LARGEST_CHUNK :]
+            first = partial(self._request, head, inline, self._uploaded and not rest)
+            if not await self._attempt(find, first, rest):
+                await self._attempt(find, first, b"", is_last=True)
         except ApplicationGroupsError as error:
             await self._fail(error)
         finally:
@@ -147,8 +156,28 @@ class Exchange:
             if self._file is not None:
                 self._file.close()
 
-    async def _hand_over(self, find: Callable[[], Pool], first: bytes) -> Lease | None:
-        """A lease whose worker has all of ``first``; None when the client left before.
+    async def _attempt(
+        self, find: Callable[[], Pool], first: Callable[[Pool], bytes], rest: bytes, *, is_last: bool = False
+    ) -> bool:
+        """Exchange request and response; False when it has to be done again, elsewhere, with the same first message."""
+        lease = await self._hand_over(find, first)
+        if lease is None:
+            return True
+        if rest:
+            self._put_back(rest)
+        try:
+            if not self._uploaded or not await self._hear_at_once(lease):
+                await self._converse(lease)
+        except GroupMoved:
+            if not self._gone and (is_last or self._passed_on):
+                raise
+            self._problem = None
+            lease.end()
+            return self._gone
+        return True
+
+    async def _hand_over(self, find: Callable[[], Pool], first: Callable[[Pool], bytes]) -> Lease | None:
+        """A lease whose worker has all of the first message; None when the client left before.
 
         One that has died meanwhile never had it: the request goes to another.
         """
@@ -159,8 +188,10 @@ class Exchange:
             if lease is None:
                 return None
             try:
-                if lease.sent < len(first):
-                    await lease.write(first, lease.sent)
+                if lease.sent < len(self._first):
+                    await lease.write(self._first, lease.sent)
+                if self._loaded is not None:
+                    lease.on_loaded = partial(self._prove, lease.pool)
                 return lease
             except ChannelClosed:
                 if is_last:
@@ -168,19 +199,25 @@ class Exchange:
                 lease.end()
         return None
 
-    def _request(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
-        """REQUEST, with as much of the body as fits into one message; and the rest of the body."""
-        inline, rest = body, b""
-        if len(body) > messages.LARGEST_CHUNK:
-            inline, rest = body[: messages.LARGEST_CHUNK], body[messages.LARGEST_CHUNK :]
-        if inline:
-            self._credit -= messages.cost(len(inline))
-        return messages.start(messages.REQUEST, head, inline, complete=self._uploaded and not rest), rest
+    def _request(self, head: bytes, inline: bytes, complete: bool, pool: Pool) -> bytes:  # noqa: FBT001 - a partial's
+        """REQUEST, for a worker of ``pool``, with the beginning of the body."""
+        self._credit = messages.WINDOW - (messages.cost(len(inline)) if inline else 0)
+        asks = pool.proven is not None and self._application not in pool.proven
+        self._loaded = anyio.Event() if asks else None
+        self._first = messages.start(messages.REQUEST, head, inline, complete=complete, asks=asks)
+        return self._first
+
+    def _prove(self, pool: Pool) -> None:
+        """The application is loaded: what comes of the body may go to it."""
+        pool.prove(self._application)
+        if self._loaded is not None:
+            self._loaded.set()
+            self._loaded = None
 
     def _put_back(self, rest: bytes) -> None:
         """Let the rest of a first event that is larger than a message go the way of what follows it."""
         event = {"type": "http.request", "body": rest, "more_body": not self._uploaded}
-        self._receive = _Before(event, self._receive)
+        self._receive = Before(event, self._receive)
         self._uploaded = False
         if self._body_room is not None:
             self._body_room += len(rest)  # it will be counted again
@@ -234,6 +271,10 @@ class Exchange:
         assert self._upload_over is not None
         dropped = 0
         try:
+            if (loaded := self._loaded) is not None and not self._uploaded:
+                event = await self._look_ahead()
+                if event["type"] == "http.request":
+                    await loaded.wait()
             while True:
                 event = await self._receive()
                 if event["type"] == "http.disconnect":
@@ -249,6 +290,7 @@ class Exchange:
                     dropped += len(body)
                 else:
                     self._count(body)
+                    self._passed_on = True
                     await self._forward(lease, body)
                 if not event.get("more_body", False):
                     await lease.write(messages.frame(messages.BODY_END))
@@ -308,7 +350,7 @@ class Exchange:
     async def _look_ahead(self) -> Any:
         """Receive an event, and let the next ``receive`` return it again."""
         event = await self._receive()
-        self._receive = _Before(event, self._receive)
+        self._receive = Before(event, self._receive)
         return event
 
     # The worker -------------------------------------------------------------------------------------------------------
@@ -387,12 +429,7 @@ class Exchange:
         if self._file is None:
             return
         while self._file.rest:
-            try:
-                block = await anyio.to_thread.run_sync(self._file.read)
-            except OSError as error:
-                raise ApplicationFailed(f"a file that cannot be read: {error.strerror}") from error
-            if not block:
-                raise ApplicationFailed("a file became shorter while it was sent")
+            block = await self._file.block()
             await self._send({"type": "http.response.body", "body": block, "more_body": True})
             await anyio.lowlevel.checkpoint()
 
@@ -416,17 +453,3 @@ class Exchange:
             return  # without the final message every server cuts the connection
         receive = None if self._uploaded else self._receive
         await answer(self._send_event, error, method=self._method, receive=receive)
-
-
-class _Before:
-    """A ``receive`` that first returns an event it was given."""
-
-    def __init__(self, event: Any, receive: Callable[[], Awaitable[Any]]) -> None:
-        self._event = event
-        self._receive = receive
-
-    async def __call__(self) -> Any:
-        if self._event is None:
-            return await self._receive()
-        event, self._event = self._event, None
-        return event

@@ -13,9 +13,10 @@ Guarantees, each wait with what wakes it and what bounds it:
 """
 
 import enum
+import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 
 import anyio
 
@@ -28,11 +29,15 @@ from asyncgroups.errors import (
     RequestTimedOut,
 )
 from asyncgroups.frontend import loops
+from asyncgroups.frontend.isolation import Refusal
 from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.host.group import contained
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 
-__all__ = ["PATIENCE", "ApplicationFailed", "Lease", "State", "Unloaded", "load", "take"]
+__all__ = ["PATIENCE", "ApplicationFailed", "GroupMoved", "Lease", "State", "take"]
+
+_log = logging.getLogger("asyncgroups")
 
 PATIENCE = 0.1
 """Seconds of a wait after which a task of its own listens to the client: it is to be missed within a second."""
@@ -43,6 +48,10 @@ _POOLS = 3
 
 class ApplicationFailed(ApplicationGroupsError):
     """Raised for the worker's FAILED: the log has the reason already."""
+
+
+class GroupMoved(ApplicationGroupsError):
+    """Raised where the application does not load in an interpreter that its group has left: the next pool is for it."""
 
 
 class _Place:
@@ -90,22 +99,22 @@ async def take(
     find: Callable[[], Pool],
     exchange: int,
     *,
-    first: bytes,
+    first: Callable[[Pool], bytes],
     client: Callable[[], Awaitable[Any]] | None = None,
     key: bytes | None = None,
 ) -> Lease | None:
     """A worker for ``exchange``, of the pool that ``find`` returns; None when the client left while its request waited.
 
-    ``first`` is the exchange's first message; ``Lease.sent`` says how much of it has gone out already.
+    ``first`` makes the exchange's first message for a pool; ``Lease.sent`` says how much of it has gone out already.
     ``find`` is called again when that pool is retired before it has a worker for this request. ``client`` receives an
     ASGI event and does not use it up: the leaving of the client is seen there. ``key``: see ``host.sticky``.
     Raises TooManyGroups, Overloaded, ShuttingDown, InterpreterFailed.
     """
     retired = PoolRetired("the application group takes no more requests")
     for _ in range(_POOLS):
-        place = _Place(exchange, first, key)
         try:
             pool = find()
+            place = _Place(exchange, first(pool), key)
             worker = pool.take(place)
             if worker is None and (worker := await _wait(place, pool, supervisor, client)) is None:
                 return None
@@ -211,7 +220,20 @@ _TRANSITIONS = {
 class Lease:
     """The front end's half of the conversation with a worker."""
 
-    __slots__ = ("_half", "_inlet", "_limit_at", "_request", "_supervisor", "_worker", "_writing", "sent", "state")
+    __slots__ = (
+        "_half",
+        "_inlet",
+        "_is_loading",
+        "_limit_at",
+        "_request",
+        "_supervisor",
+        "_worker",
+        "_writing",
+        "on_loaded",
+        "pool",
+        "sent",
+        "state",
+    )
 
     def __init__(
         self, supervisor: Supervisor, worker: Worker, *, sent: int = 0, half: bool = False, since: float | None = None
@@ -219,8 +241,12 @@ class Lease:
         self.state: State = State.BUSY
         self.sent: int = sent
         """Bytes of the exchange's first message that went out before there was a lease."""
+        self.on_loaded: Callable[[], None] | None = None
+        """Called when the worker has said that the application is loaded."""
+        self._is_loading = False
         self._supervisor = supervisor
         self._worker = worker
+        self.pool: Pool = worker.pool
         self._inlet = loops.inlet(worker)
         self._writing: anyio.Lock | None = None
         self._half = half
@@ -258,7 +284,7 @@ class Lease:
     def heard(self) -> tuple[int, bytes] | None:
         """The worker's next message, if it has been read, or, in a stream of large ones, can be.
 
-        Raises ApplicationFailed, ChannelClosed, ProtocolError.
+        Raises ApplicationFailed, GroupMoved, ChannelClosed, ProtocolError.
         """
         channel = self._worker.channel
         try:
@@ -275,23 +301,23 @@ class Lease:
     async def next(self, patience: float | None = None) -> tuple[int, bytes] | None:
         """The worker's next message; None when ``patience``, seconds, is at its end.
 
-        Raises RequestTimedOut when the application's time is, ApplicationFailed, ChannelClosed, ProtocolError.
+        Raises RequestTimedOut when the application's time is, and what ``heard`` raises.
         """
         while True:
             rest = self.rest()
             is_limit = rest is not None and (patience is None or rest <= patience)
             try:
                 frame = await self._inlet.next(rest if is_limit else patience)
+                if frame is not None and self._is_for_exchange(frame):
+                    return frame
             except ChannelClosed, ProtocolError:
                 self._move(State.LOST)
                 raise
+            if frame is None and is_limit:
+                self._limit_at = 0.0  # whoever takes the worker over interrupts it at once
+                raise RequestTimedOut("the application took too long (timeouts.request, timeouts.startup)")
             if frame is None:
-                if is_limit:
-                    self._limit_at = 0.0  # whoever takes the worker over interrupts it at once
-                    raise RequestTimedOut("the application took too long (timeouts.request, timeouts.startup)")
                 return None
-            if self._is_for_exchange(frame):
-                return frame
 
     def _is_for_exchange(self, frame: tuple[int, bytes]) -> bool:
         """Take note of a message; whether it is more than a sign of life."""
@@ -303,14 +329,33 @@ class Lease:
         if kind == messages.DONE:
             self._move(State.DONE)
         elif kind == messages.LOADING:
+            self._is_loading = True
             self._limit(self._supervisor.timeouts.startup)
             return False
         elif kind == messages.LOADED:
+            self._is_loading = False
             self._limit(self._request)
+            if self.on_loaded is not None:
+                self.on_loaded()
             return False
         elif kind == messages.FAILED:
+            if self._is_loading and self._supervisor.has_left(self._worker):
+                raise GroupMoved("another application of the group has met the refusal first")
             raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
+        elif kind == messages.UNFIT:
+            self._meet_refusal(frame[1])
+        elif kind == messages.LACKING:
+            self._supervisor.move(self._worker, Refusal(*messages.parse_texts(frame[1], 3)))
+            return False
         return True
+
+    def _meet_refusal(self, payload: bytes) -> NoReturn:
+        """The application does not load in this interpreter."""
+        *texts, kind, reason = messages.parse_texts(payload, 5)
+        if self._supervisor.move(self._worker, Refusal(*texts)):
+            raise GroupMoved("an extension module refuses to be loaded in its interpreter")
+        _log.error("[%s #%d] %s", self._worker.label, self._worker.exchange, contained(reason))
+        raise ApplicationFailed(kind)
 
     def listen(self, taken: Callable[[int], None]) -> None:
         """Call ``taken`` with the number of each TAKEN message, where no task need be woken for it."""
@@ -404,47 +449,3 @@ class Lease:
             if abort is not None:
                 worker.abort(abort)
             self._supervisor.adopt(worker, limit=limit)
-
-
-class Unloaded(NamedTuple):
-    """Why an application did not load.
-
-    word: the name of the exception, text. sentence: what to say where the log has said nothing yet; None where it has.
-    """
-
-    word: str
-    sentence: str | None
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether it may still be loading: its worker is not free."""
-        return self.word == "timeout" and self.sentence is not None  # an exception may be called like that
-
-    def __str__(self) -> str:
-        return self.sentence or "the log has the reason"
-
-
-async def load(supervisor: Supervisor, find: Callable[[], Pool], application: str) -> Unloaded | None:
-    """Load ``application``, ``module:attribute``, in the interpreter of the pool that ``find`` returns.
-
-    Returns what went wrong, None where nothing did; the log has the traceback. Waits for ``timeouts.startup`` at the
-    most. Raises as ``take`` does.
-    """
-    number = supervisor.number()
-    first = messages.texts(messages.LOAD, str(number), application)
-    lease = await take(supervisor, find, number, first=first)
-    assert lease is not None  # no client, that could have left
-    try:
-        if lease.sent < len(first):
-            await lease.write(first, lease.sent)
-        while lease.state is not State.DONE:
-            await lease.next()
-    except ApplicationFailed as error:
-        return Unloaded(str(error), None)
-    except RequestTimedOut:
-        return Unloaded("timeout", f"it did not load within {supervisor.timeouts.startup:g} s (timeouts.startup)")
-    except ApplicationGroupsError as error:
-        return Unloaded(type(error).__name__, str(error))
-    finally:
-        lease.end("nobody waits for it to load")
-    return None

@@ -191,6 +191,11 @@ class Pool:
         with self._lock:
             return any(member.state is not State.RETIRED for member in self._members)
 
+    def prove(self, application: str) -> None:
+        """``application`` loads."""
+        if self.proven is not None:
+            self.proven.add(application)
+
     # Interpreters -----------------------------------------------------------------------------------------------------
 
     def add(self, interpreter: GroupInterpreter, kin: list[Member], *, slot: int = 0) -> Member:

@@ -8,6 +8,8 @@ Standard library and ``wire``. Guarantees:
 - An ABORT is noticed at the latest with the next read or write of the application.
 """
 
+from __future__ import annotations
+
 from asyncgroups.errors import ChannelClosed, ClientDisconnected, ProtocolError
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
@@ -20,10 +22,25 @@ _GRANT = messages.WINDOW // 4
 class Exchange:
     """The worker's half of an exchange."""
 
-    __slots__ = ("_arrived", "_channel", "_credit", "_held", "_taken", "aborted", "complete", "number")
+    __slots__ = (
+        "_arrived",
+        "_channel",
+        "_credit",
+        "_held",
+        "_taken",
+        "aborted",
+        "application",
+        "complete",
+        "number",
+        "refusals",
+    )
 
-    def __init__(self, channel: Channel, number: int, *, body: bytes, complete: bool) -> None:
+    def __init__(self, channel: Channel, number: int, *, application: str = "", body: bytes, complete: bool) -> None:
         self.number: int = number
+        self.application: str = application
+        """``module:attribute``, or the name of a callable object."""
+        self.refusals: Sequence[tuple[str, str]] = ()
+        """Extension modules that have refused since the application was loaded, with the texts of their errors."""
         self.complete: bool = complete
         """Whether the last byte of the request body has arrived."""
         self.aborted: str | None = None
@@ -65,6 +82,8 @@ class Exchange:
         With ``last`` nothing of the application's is left to run, and it goes out together with DONE: one message, one
         wake-up. Raises ClientDisconnected.
         """
+        if self.refusals and head.startswith(b"5"):
+            self.lack()
         if last and complete and len(body) <= messages.LARGEST_CHUNK:
             self._held = messages.start(messages.START, head, body, complete=True)
             return
@@ -77,6 +96,15 @@ class Exchange:
                 self.chunk(body)
             if complete:
                 self._send(messages.END_FRAME)
+
+    def lack(self, culprit: tuple[str, str] | None = None) -> None:
+        """The request fails after an extension module has refused, the last one or ``culprit``.
+
+        Raises ClientDisconnected.
+        """
+        module, text = culprit or self.refusals[-1]
+        self.refusals = ()
+        self._send(messages.texts(messages.LACKING, self.application, module, text))
 
     def done(self) -> None:
         """The worker is free. Raises ChannelClosed when the pool has let it go."""
@@ -153,3 +181,8 @@ class Exchange:
             self.aborted = payload.decode("utf-8", "replace") or "the client has gone"
         else:
             raise ProtocolError(f"message {kind} in the middle of an exchange")
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence

@@ -160,6 +160,14 @@ class Response:
             except ClientDisconnected:
                 pass  # the front end has gone: nobody is left to tell
 
+    def be_unfit(self, refusal: tuple[str, str], *, kind: str, reason: str) -> None:
+        """The application does not load here; see UNFIT."""
+        self._move(FAILED)
+        try:
+            self._exchange.tell(messages.unfit(self._exchange.application, refusal, kind=kind, reason=reason))
+        except ClientDisconnected:
+            pass  # as above
+
     def close(self) -> None:
         """Call close() of the iterable, where it has one, unless that has been done. Raises whatever it raises."""
         close = getattr(self.iterable, "close", None)

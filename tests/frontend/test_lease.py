@@ -125,7 +125,7 @@ class Shop:
         self.adopted.append(worker)
 
     async def take(self, number: int) -> Lease:
-        lease = await take(self, lambda: self.pool, number, first=request(number))
+        lease = await take(self, lambda: self.pool, number, first=lambda _: request(number))
         assert lease is not None
         try:
             if lease.sent < len(request(number)):

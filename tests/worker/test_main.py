@@ -507,7 +507,7 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
         while time.monotonic() < began + 1 or (len(aimed) <= 20 and time.monotonic() < began + PATIENCE):
             number += 1
             exchange = main.Exchange(channel, number, body=b"", complete=True)
-            error = worker._attempt(exchange, "hammer", lambda: action(worker))
+            error = worker._attempt(exchange, lambda: action(worker))
             if error is not None:
                 assert type(error) is main.RequestInterrupted
                 hit.append(number)
