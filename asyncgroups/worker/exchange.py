@@ -17,6 +17,8 @@ from asyncgroups.wire.channel import Channel
 __all__ = ["Exchange"]
 
 _GRANT = messages.WINDOW // 4
+_LONGEST = 8 * 1024
+"""Characters of an extension module's name, or of its error's text."""
 
 
 class Exchange:
@@ -83,7 +85,7 @@ class Exchange:
         wake-up. Raises ClientDisconnected.
         """
         if self.refusals and head.startswith(b"5"):
-            self.lack()
+            self.lack(None)
         if last and complete and len(body) <= messages.LARGEST_CHUNK:
             self._held = messages.start(messages.START, head, body, complete=True)
             return
@@ -96,15 +98,6 @@ class Exchange:
                 self.chunk(body)
             if complete:
                 self._send(messages.END_FRAME)
-
-    def lack(self, culprit: tuple[str, str] | None = None) -> None:
-        """The request fails after an extension module has refused, the last one or ``culprit``.
-
-        Raises ClientDisconnected.
-        """
-        module, text = culprit or self.refusals[-1]
-        self.refusals = ()
-        self._send(messages.texts(messages.LACKING, self.application, module, text))
 
     def done(self) -> None:
         """The worker is free. Raises ChannelClosed when the pool has let it go."""
@@ -134,6 +127,32 @@ class Exchange:
                 self._hear(frame)
         except ChannelClosed as error:
             self._gone(str(error))
+
+    # Extension modules that refuse ------------------------------------------------------------------------------------
+
+    def refuse(self, module: str, text: str) -> None:
+        """``module`` has refused to be loaded, with an ImportError that says ``text``."""
+        self.refusals = [*self.refusals, (module[:_LONGEST], text[:_LONGEST])]
+
+    def culprit(self, error: BaseException | None) -> tuple[str, str] | None:
+        """The one that ``error`` came of, however often it was wrapped."""
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            for module, text in self.refusals:
+                if type(error) is ImportError and str(error)[:_LONGEST] == text:
+                    return module, text
+            error = error.__cause__ or error.__context__
+        return None
+
+    def lack(self, error: BaseException | None) -> None:
+        """The request fails, with ``error`` or a response that says so, after an extension module has refused.
+
+        Raises ClientDisconnected.
+        """
+        module, text = self.culprit(error) or self.refusals[-1]
+        self.refusals = ()
+        self._send(messages.texts(messages.LACKING, self.application, module, text))
 
     # Both -------------------------------------------------------------------------------------------------------------
 

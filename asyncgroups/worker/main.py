@@ -338,7 +338,6 @@ class _Worker:
             self._journal.record(ERROR, reason)
         else:
             self._journal.record(ERROR, f"exception in {application!r}:\n{_traceback(error)}")
-            self._interpreter.refusals.lack(exchange, error)
         response.fail(kind.__name__)
 
 

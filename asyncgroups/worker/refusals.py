@@ -14,16 +14,12 @@ from __future__ import annotations
 import threading
 from importlib import machinery
 
-from asyncgroups.errors import ClientDisconnected
 from asyncgroups.wire import messages
 from asyncgroups.worker.exchange import Exchange
 from asyncgroups.worker.journal import Journal
 from asyncgroups.worker.loader import LoadingFailed
 
 __all__ = ["Refusals"]
-
-_LONGEST = 8 * 1024
-"""Characters of a name or an error's text."""
 
 
 class Refusals:
@@ -53,12 +49,11 @@ class Refusals:
 
     def note(self, module: str, text: str) -> None:
         """``module`` has refused, in this thread."""
-        module, text = module[:_LONGEST], text[:_LONGEST]
         exchange = self.running.get(threading.get_ident())
         if exchange is None:
             self._tell("", module, text)
         else:
-            exchange.refusals = [*exchange.refusals, (module, text)]
+            exchange.refuse(module, text)
 
     def go_without(self, exchange: Exchange) -> None:
         """The application has done without what has refused in ``exchange`` by now."""
@@ -74,34 +69,12 @@ class Refusals:
         """
         if not exchange.refusals:
             return None
-        found = _in_chain(error, exchange.refusals)
-        return found or (exchange.refusals[-1] if error.is_import else None)
-
-    def lack(self, exchange: Exchange, error: BaseException) -> None:
-        """The request fails, for want of what has refused in it, if anything has."""
-        if exchange.refusals:
-            try:
-                exchange.lack(_in_chain(error, exchange.refusals))
-            except ClientDisconnected:
-                pass  # the front end has gone: nobody is left to tell
+        return exchange.culprit(error) or (exchange.refusals[-1] if error.is_import else None)
 
     def _tell(self, application: str, module: str, text: str) -> None:
         if (application, module) not in self._told:
             self._told.add((application, module))
             self._journal.tell(messages.texts(messages.REFUSED, application, module, text))
-
-
-def _in_chain(error: BaseException | None, refusals: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    """The one that ``error`` came of, however often it was wrapped."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if type(error) is ImportError:
-            for module, text in refusals:
-                if text == error.msg[:_LONGEST]:
-                    return module, text
-        error = error.__cause__ or error.__context__
-    return None
 
 
 class _Watching:
@@ -122,6 +95,5 @@ class _Watching:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
