@@ -36,9 +36,10 @@ def test_an_application_that_needs_a_process(server: Server, package: str) -> No
     group = re.escape(f"localhost:{server.port}|/{package}")
     warning = (
         rf"\[WARNING\] \[{group}\] 'wheels_{package}:application': the extension module {re.escape(REFUSING[package])} "
-        r"refuses to be loaded in an interpreter of its own \(module \S+ does not support loading in subinterpreters\)\. "
-        r'The application group is moved into a daemon process of its own; isolation = "process" for its mount has it '
-        r"there from the start\.\n"
+        r"refuses to be loaded in an interpreter of its own "
+        r"\(module \S+ does not support loading in subinterpreters\)"
+        r"\. The application group is moved into a daemon process of its own;"
+        r' isolation = "process" for its mount has it there from the start\.\n'
     )
     server.wait_for_log(warning)
     assert len(re.findall(rf"\[{group}[] ]", server.log())) == 1
