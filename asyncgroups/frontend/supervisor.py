@@ -289,8 +289,8 @@ class Supervisor:
         return True
 
     def has_left(self, worker: Worker) -> bool:
-        """Whether the application group has moved out of the interpreter of ``worker``."""
-        return worker.pool.proven is not None and worker.member.interpreter.bootstrap.key in self.isolation.moved
+        """Whether the application group has moved out of the interpreter of ``worker``, and has another place."""
+        return worker.pool.is_retired and worker.member.interpreter.bootstrap.key in self.isolation.moved
 
     def _leave_alone(self, bootstrap: Bootstrap) -> bool:
         """A daemon process has its main interpreter only, which is GLOBAL's; whether there is another place.

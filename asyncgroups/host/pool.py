@@ -186,6 +186,11 @@ class Pool:
             return [worker for member in self._members for worker in member.busy]
 
     @property
+    def is_retired(self) -> bool:
+        """Whether it takes no more requests."""
+        return self.state is State.RETIRED
+
+    @property
     def is_served(self) -> bool:
         """Whether there is an interpreter that takes requests."""
         with self._lock:
