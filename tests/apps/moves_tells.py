@@ -9,6 +9,11 @@ import time
 
 if os.environ.get("NEEDS"):  # an extension module that refuses, or not
     importlib.import_module(os.environ["NEEDS"])
+if os.environ.get("OPTIONAL"):
+    try:
+        importlib.import_module(os.environ["OPTIONAL"])
+    except ImportError:
+        pass
 if os.environ.get("GATE"):  # a file that ends the import when it is there
     open(os.environ["GATE"] + ".reached", "w").close()
     while not os.path.exists(os.environ["GATE"]):

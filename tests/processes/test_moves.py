@@ -69,6 +69,8 @@ def server(site: Site, gate: Path) -> Iterator[Server]:
     text += mount("optional")
     text += mount("flask", "moves_flask")
     text += mount("mistaken", "moves_mistaken")
+    text += mount("misses", "moves_misses")
+    text += mount("other", OPTIONAL="readline")
     text += mount("twice", "moves_twice")
     text += mount("family/pure", group="family", settings="threads = 2")
     text += mount("family/lazy", "moves_flask", group="family", settings="threads = 2")
@@ -190,6 +192,19 @@ def test_a_mistake_is_no_refusal(server: Server) -> None:
     assert server.get("/mistaken").status_code == 500
     server.wait_for_log(r"\[mistaken #\d+\] .* has no attribute 'application'")
     assert warnings(server, "mistaken") == []
+
+
+def test_what_is_missed_at_once(server: Server) -> None:
+    """An import that fails for another reason, after a refusal, may be its consequence: it is tried in a process."""
+    assert int(server.get("/misses").text) in {one.pid for one in daemons(server)}
+    assert len(warnings(server, "misses")) == 1
+
+
+def test_another_failure(server: Server) -> None:
+    """A request that fails after the application was loaded without something has nothing to do with that."""
+    assert server.get("/other?needs=nothing_of_this_name").status_code == 500
+    assert server.get("/other").json()["pid"] not in {one.pid for one in daemons(server)}
+    server.wait_for_log(r"\[other\] .*readline refuses .* does without")
 
 
 def test_what_does_not_load_there_either(server: Server) -> None:
