@@ -333,16 +333,7 @@ def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Dia
 _INTERRUPTED = 130
 """128 and the number of SIGINT, as shells say it."""
 
-_COLUMNS = (
-    "application",
-    "application group",
-    "isolation",
-    "loads",
-    "seconds",
-    "megabytes",
-    "refused modules",
-    "why",
-)
+_COLUMNS = ("application", "application group", "isolation", "loads", "seconds", "megabytes", "refused modules", "why")
 _LOADS_WIDTH = 24
 
 

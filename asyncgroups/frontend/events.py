@@ -1,9 +1,13 @@
-"""ASGI events that are taken, and given back to who asks next. Standard library."""
+"""What an exchange knows of its ASGI events: those that it has taken and not used, and how far the response is.
 
+Standard library only.
+"""
+
+import enum
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["Before"]
+__all__ = ["Before", "Progress"]
 
 
 class Before:
@@ -21,3 +25,11 @@ class Before:
             return await self._receive()
         event, self._event = self._event, None
         return event
+
+
+class Progress(enum.Enum):
+    """How far the response is; on its way from the worker, not to the client."""
+
+    WAITING = "the worker has not started it"
+    STARTED = "a part of it has been sent"
+    COMPLETE = "the worker has said all of it"

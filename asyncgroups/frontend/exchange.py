@@ -16,7 +16,6 @@ Guarantees, next to those of ``lease``:
   left, the ``send`` of hypercorn and granian returns without suspending, and would freeze the server.
 """
 
-import enum
 import logging
 import os
 import time
@@ -31,10 +30,11 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, RequestTimedOut
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
-from asyncgroups.frontend.events import Before
+from asyncgroups.frontend.events import Before, Progress
 from asyncgroups.frontend.files import ResponseFile, is_regular
-from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, GroupMoved, Lease, State, take
+from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State
 from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.frontend.taking import PATIENCE, take
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
 
@@ -49,14 +49,6 @@ _BREATH = 0.0005
 
 class _ClientLeft(ApplicationGroupsError):
     """The server's ``send`` has raised OSError (ASGI specification, "Disconnected Client")."""
-
-
-class _Response(enum.Enum):
-    """How far the response is; on its way from the worker, not to the client."""
-
-    WAITING = "the worker has not started it"
-    STARTED = "a part of it has been sent"
-    COMPLETE = "the worker has said all of it"
 
 
 class Exchange:
@@ -119,7 +111,7 @@ class Exchange:
         """Until it is set the body stays here: the request may have to go elsewhere with it. None: no need for that."""
         self._passed_on = False
         # the response
-        self._response = _Response.WAITING
+        self._response = Progress.WAITING
         self._final_due = False
         self._owed = 0
         self._file: ResponseFile | None = None
@@ -225,7 +217,7 @@ class Exchange:
     async def _hear_at_once(self, lease: Lease) -> bool:
         """Take a response that is there quickly; False when it takes longer."""
         until = None
-        while self._response is not _Response.COMPLETE:
+        while self._response is not Progress.COMPLETE:
             frame = lease.heard() or await lease.next(PATIENCE)
             if frame is None:
                 return False
@@ -234,7 +226,7 @@ class Exchange:
                 until = time.monotonic() + PATIENCE
             elif time.monotonic() > until:
                 break
-        if self._response is not _Response.COMPLETE or self._file is not None:
+        if self._response is not Progress.COMPLETE or self._file is not None:
             return False
         await self._finish()
         return True
@@ -247,7 +239,7 @@ class Exchange:
             tasks.start_soon(self._listen, lease, tasks.cancel_scope)
             # What is raised does not go through the task group: it would make exception groups of it.
             try:
-                while self._response is not _Response.COMPLETE:
+                while self._response is not Progress.COMPLETE:
                     if (frame := lease.heard() or await lease.next()) is not None:
                         await self._hear(lease, *frame)
                 self._part()
@@ -279,7 +271,7 @@ class Exchange:
                 event = await self._receive()
                 if event["type"] == "http.disconnect":
                     self._gone = True
-                    if self._response is _Response.COMPLETE and self._file is None:
+                    if self._response is Progress.COMPLETE and self._file is None:
                         self._upload_over.set()  # and nothing is cancelled: the last `send` itself may have said it
                         return
                     break
@@ -356,17 +348,17 @@ class Exchange:
     # The worker -------------------------------------------------------------------------------------------------------
 
     async def _hear(self, lease: Lease, kind: int, payload: bytes) -> None:
-        if kind == messages.START and self._response is _Response.WAITING:
+        if kind == messages.START and self._response is Progress.WAITING:
             await self._hear_start(lease, payload)
             return
-        started = self._response is _Response.STARTED
+        started = self._response is Progress.STARTED
         if kind == messages.CHUNK and started:
             await self._send({"type": "http.response.body", "body": payload, "more_body": True})
             await self._give_credit(lease, len(payload))
             if time.monotonic() >= self._breath_at:
                 await self._breathe()
         elif kind == messages.END and started:
-            self._response = _Response.COMPLETE
+            self._response = Progress.COMPLETE
             self._final_due = True
         elif kind == messages.TAKEN:
             self._taken(messages.parse_numbers(payload, 1)[0])
@@ -382,7 +374,7 @@ class Exchange:
 
     async def _hear_start(self, lease: Lease, payload: bytes) -> None:
         start = messages.parse_start(payload)
-        self._response = _Response.COMPLETE if start.complete else _Response.STARTED
+        self._response = Progress.COMPLETE if start.complete else Progress.STARTED
         whole = start.complete and self._uploaded
         if whole and lease.look_for_done():
             lease.end()  # before the client has its response: the next request may have the worker
@@ -413,7 +405,7 @@ class Exchange:
         """Let go of the worker. Later calls do nothing."""
         if self._lease is None:
             return
-        if self._response is not _Response.COMPLETE:
+        if self._response is not Progress.COMPLETE:
             self._lease.end("the client has gone" if self._problem is None else str(self._problem))
         elif self._uploaded or self._lease.look_for_done():
             self._lease.end()
@@ -441,7 +433,7 @@ class Exchange:
     async def _fail(self, error: ApplicationGroupsError) -> None:
         """Answer with an error, or, where a part of the response has gone out, cut it."""
         self._problem = error
-        started = self._response is not _Response.WAITING
+        started = self._response is not Progress.WAITING
         label = self._lease.label if self._lease is not None else "-"
         self._part()
         if isinstance(error, _ClientLeft):

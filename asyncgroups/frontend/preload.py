@@ -11,8 +11,9 @@ from functools import partial
 from typing import NamedTuple
 
 from asyncgroups.errors import ApplicationGroupsError, RequestTimedOut
-from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, State, take
+from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, State
 from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.frontend.taking import take
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
 

@@ -21,18 +21,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed
 from asyncgroups.host import daemon
 from asyncgroups.host.group import GroupInterpreter, State, contained
 from asyncgroups.host.interpreters import Bootstrap
-from asyncgroups.host.pool import Member
+from asyncgroups.host.pool import Member, Pool
 from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Stage", "told"]
+__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Resident", "Stage", "told"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -380,6 +381,19 @@ class DaemonProcess:
         for level, (reading, _) in zip((logging.INFO, logging.ERROR), outputs, strict=True):
             self._reaper.listen(_Output(reading, level, settings.name))
         return child
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Resident:
+    """An application group in one process."""
+
+    process: DaemonProcess
+    name: str
+    pool: Pool
+    preload: tuple[str, ...]
+    interpreter: DaemonInterpreter | None = None
+    member: Member | None = None
+    """Once it takes requests."""
 
 
 class _Lines:

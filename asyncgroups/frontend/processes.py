@@ -19,12 +19,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
-from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage, told
+from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Resident, Stage, told
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool, Worker
@@ -46,20 +46,7 @@ def _nothing() -> None:
     """It takes requests already."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Resident:
-    """An application group in one process."""
-
-    process: DaemonProcess
-    name: str
-    pool: Pool
-    preload: tuple[str, ...]
-    interpreter: DaemonInterpreter | None = None
-    member: Member | None = None
-    """Once it takes requests."""
-
-
-def _forgo(resident: _Resident) -> None:
+def _forgo(resident: Resident) -> None:
     """It does not take requests, or no more."""
     if isinstance(resident.pool, StickyPool):
         resident.pool.forgo(resident.process.slot)
@@ -162,10 +149,6 @@ class ProcessGroup:
                 self._vacated.append(found[0])
             self._missing = {one for one in self._missing if one[1] != application_group}
 
-    def has(self, worker: Worker) -> bool:
-        """Whether ``worker`` lives in one of its processes."""
-        return self._process_of(worker.member) is not None
-
     def complete(self, application_group: str) -> None:
         """Try again where an interpreter of this application group has failed: there is a request for it."""
         if not self._missing:
@@ -181,7 +164,7 @@ class ProcessGroup:
         if process.stage in (Stage.DRAINING, Stage.ENDED) or self._is_closing:
             return
         pool, bootstrap, preload = self._pools[name]
-        resident = _Resident(process=process, name=name, pool=pool, preload=preload)
+        resident = Resident(process=process, name=name, pool=pool, preload=preload)
         interpreter = resident.interpreter = DaemonInterpreter(
             bootstrap,
             address=process.address,
@@ -203,7 +186,7 @@ class ProcessGroup:
 
     # In the reaper's thread: what becomes of an interpreter
 
-    def _prepare(self, resident: _Resident) -> None:
+    def _prepare(self, resident: Resident) -> None:
         """It is set up, and may load what is to be preloaded."""
         assert resident.interpreter is not None
         with self._lock:
@@ -225,7 +208,7 @@ class ProcessGroup:
         if self._patience:
             self._reaper.later(self._patience, preloading.stop_waiting)
 
-    def _admit(self, resident: _Resident) -> None:
+    def _admit(self, resident: Resident) -> None:
         """It takes requests."""
         process, interpreter = resident.process, resident.interpreter
         assert interpreter is not None
@@ -235,12 +218,12 @@ class ProcessGroup:
                 process.members.append(resident.member)
                 self._succeed(process)
 
-    def _resume(self, resident: _Resident) -> None:
+    def _resume(self, resident: Resident) -> None:
         """It lives."""
         if resident.member is not None:
             resident.pool.resume(resident.member)
 
-    def _leave(self, resident: _Resident, interpreter: GroupInterpreter) -> None:
+    def _leave(self, resident: Resident, interpreter: GroupInterpreter) -> None:
         """It has ended."""
         process, pool = resident.process, resident.pool
         if resident.member is not None:
@@ -257,11 +240,14 @@ class ProcessGroup:
             error = InterpreterFailed(interpreter.failure)
             self._reaper.later(_MOMENT, lambda: None if pool.is_served else pool.refuse(error))
 
-    def give_up(self, worker: Worker) -> None:
-        """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor."""
+    def give_up(self, worker: Worker) -> bool:
+        """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor.
+
+        False for a worker that is nobody's here.
+        """
         process = self._process_of(worker.member)
         if process is None:
-            return
+            return False
         _log.error(
             "[%s] request #%d did not end within its time: its daemon process is replaced",
             worker.label,
@@ -269,6 +255,7 @@ class ProcessGroup:
         )
         worker.pool.drain(worker.member)
         self._replace(process, "a request does not end")
+        return True
 
     def _process_of(self, member: Member) -> DaemonProcess | None:
         return next((process for process in self.processes if process.kin is member.kin), None)

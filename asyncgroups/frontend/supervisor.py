@@ -335,17 +335,14 @@ class Supervisor:
 
     def give_up(self, worker: Worker) -> None:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
+        if any(group.give_up(worker) for group in self._all_process_groups()):
+            return
         pool = worker.pool
         with self._lock:
-            group = next((one for one in self._all_process_groups() if one.has(worker)), None)
-            if group is None:
-                if pool in self._stuck or worker.member.interpreter not in self._alive:
-                    return
-                self._stuck.add(pool)
-                self._forget(pool)
-        if group is not None:
-            group.give_up(worker)
-            return
+            if pool in self._stuck or worker.member.interpreter not in self._alive:
+                return
+            self._stuck.add(pool)
+            self._forget(pool)
         _log.error(
             "[%s] request #%d did not end within %g s of its interrupt: its interpreter is given up, the next request "
             "to this application group gets a new one",

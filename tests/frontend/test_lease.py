@@ -11,9 +11,10 @@ import anyio.lowlevel
 import pytest
 
 from asyncgroups.errors import ChannelClosed, ProtocolError
-from asyncgroups.frontend import lease
+from asyncgroups.frontend import taking
 from asyncgroups.frontend.isolation import Refusal
-from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State, take
+from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State
+from asyncgroups.frontend.taking import take
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
@@ -242,7 +243,7 @@ async def second_in_line(shop: Shop) -> AsyncIterator[tuple[Lease, anyio.CancelS
             yield lease, scope, outcome
 
 
-@pytest.mark.parametrize("pause", [0.0, 2 * lease.PATIENCE])
+@pytest.mark.parametrize("pause", [0.0, 2 * taking.PATIENCE])
 async def test_who_frees_a_worker_sends_it_the_next_request(shop: Shop, anyio_backend: str, pause: float) -> None:
     """Under asyncio the request that waits is sent at once; by its own task if it has waited longer, or under trio."""
     async with second_in_line(shop) as (first, _, outcome):
@@ -278,13 +279,13 @@ async def test_the_limit_counts_from_the_grant(shop: Shop) -> None:
     shop.timeouts.request = 1000
     async with second_in_line(shop) as (first, _, outcome):
         await finish(first, shop)
-        await anyio.sleep(lease.PATIENCE / 2)
+        await anyio.sleep(taking.PATIENCE / 2)
         shop.theirs[-1].send(messages.numbers(messages.TAKEN, 7))
     (third,) = outcome
     assert isinstance(third, Lease)
     rest = third.rest()
     assert rest is not None
-    assert rest <= 1000 - lease.PATIENCE / 2
+    assert rest <= 1000 - taking.PATIENCE / 2
     assert await third.next(PATIENCE) == (messages.TAKEN, (7).to_bytes(8))
     await finish(third, shop)
 
