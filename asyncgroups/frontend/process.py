@@ -6,7 +6,7 @@ Guarantees:
   ``subprocess`` and never forked, since interpreters exist by then.
 - It can be connected to at once: what is said to it waits in its socket until it listens.
 - When it has ended, or could not be started, every channel to it is shut, even if a child of its holds the other end.
-- What it prints, and its last words in a crash, are logged under the name of its process group, in bounded pieces.
+- What it prints, and its last words in a crash, are logged under the name of its process group: see ``output``.
 - It holds the end of a lifeline, whose other end is the server's: when the server dies, it dies.
 """
 
@@ -25,8 +25,9 @@ from dataclasses import dataclass
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed
+from asyncgroups.frontend.output import Output
 from asyncgroups.host import daemon
-from asyncgroups.host.group import GroupInterpreter, State, contained
+from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool
 from asyncgroups.host.reaper import Reaper, Timer
@@ -38,7 +39,6 @@ __all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Resident", "Stag
 _log = logging.getLogger("asyncgroups")
 
 _CONNECT_SECONDS = 5.0
-_LONGEST_LINE = 64 * 1024
 _SCRIPT = daemon.__file__
 
 
@@ -379,7 +379,7 @@ class DaemonProcess:
             except OSError as error:
                 _log.error("[%s] cpu_priority = %d: %s", settings.name, settings.cpu_priority, error.strerror)
         for level, (reading, _) in zip((logging.INFO, logging.ERROR), outputs, strict=True):
-            self._reaper.listen(_Output(reading, level, settings.name))
+            self._reaper.listen(Output(reading, level, settings.name))
         return child
 
 
@@ -394,54 +394,6 @@ class Resident:
     interpreter: DaemonInterpreter | None = None
     member: Member | None = None
     """Once it takes requests."""
-
-
-class _Lines:
-    """What comes out of a pipe, in pieces of whole lines; in place of a channel."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._unfinished = b""
-        self._whole = b""
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def read(self, flags: int = 0) -> bool:  # noqa: ARG002 - as a channel's
-        received = os.read(self._descriptor, _LONGEST_LINE)
-        text = self._unfinished + received
-        end = text.rfind(b"\n") + 1 if received and len(text) < _LONGEST_LINE else len(text)
-        self._whole, self._unfinished = text[:end].removesuffix(b"\n"), text[end:]
-        if not received and not self._whole:
-            raise ChannelClosed("the other side has closed the pipe")
-        return True
-
-    def frame(self) -> tuple[int, bytes] | None:
-        whole, self._whole = self._whole, b""
-        return (messages.RECORD, whole) if whole else None
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-class _Output:
-    """See ``reaper.Listener``: what a daemon process writes to stdout or stderr."""
-
-    def __init__(self, descriptor: int, level: int, name: str) -> None:
-        self.channel: _Lines = _Lines(descriptor)
-        self._level = level
-        self._name = name
-
-    def hear(self, _: int, payload: bytes) -> bool:
-        text = payload.decode("utf-8", "backslashreplace")
-        _log.log(self._level, "[%s] %s", self._name, contained(text), extra={"process_group": self._name})
-        return True
-
-    def finished(self) -> None:
-        self.channel.close()
-
-    def lost(self, _: str) -> None:
-        self.channel.close()
 
 
 def told(status: int | None) -> str:
