@@ -46,8 +46,9 @@ class ApplicationGroups:
         """Check a configuration that is written in Python; the keyword arguments are those of ``asyncgroups.toml``.
 
         mounts: ``Mount`` objects. virtual_hosts: ``VirtualHost`` objects. The rest is described with ``Options``:
-        application_group, process_group, threads, preload, env, process_env, python_path, app_dir, server_name,
-        log_level, global_threads, limits, timeouts. Relative paths start from the working directory.
+        application_group, process_group, isolation, threads, preload, env, process_env, python_path, app_dir,
+        server_name, log_level, global_threads, process_groups, limits, timeouts. Relative paths start from the working
+        directory.
 
         Raises ConfigurationError, with every problem and its place (``mounts[0].threads``).
         """
@@ -135,7 +136,15 @@ class ApplicationGroups:
             _log.log(level, "%.40r %.200r: %d: %s", scope["method"], scope["path"], refusal.status, refusal)
             await answer(send, refusal, method=scope["method"], receive=receive)
             return
-        exchange = Exchange(supervisor, receive, send, number=number, method=scope["method"], key=key)
+        exchange = Exchange(
+            supervisor,
+            receive,
+            send,
+            number=number,
+            method=scope["method"],
+            application=choice.mount.application,
+            key=key,
+        )
         await exchange.run(partial(supervisor.pool, choice), crossing)
 
     # lifespan ---------------------------------------------------------------------------------------------------------

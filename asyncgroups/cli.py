@@ -108,11 +108,12 @@ def serve(target: str | None, mount: str | None, **options: Any) -> None:
 def check(target: str | None, mount: str | None, *, load: bool, **options: Any) -> None:
     """Check TARGET, as for serve, and report every error with its place. The files of TLS are loaded, too.
 
-    With --load each application is loaded in its group, in an interpreter that is thrown away again. The table on
-    stdout says whether it loads, in how many seconds, by how many megabytes the process grew, and which extension
-    modules refused to be loaded in an interpreter of its own, also where the application does without them. What
-    applications print, and why one does not load, goes to stderr. An application that ends the process is named there,
-    and what comes after it is not loaded.
+    With --load each application is loaded in its group, in an interpreter or process that is thrown away again. The
+    table on stdout says what the group is in, whether the application loads, in how many seconds, by how many megabytes
+    the processes grew, which extension modules it fails for or does without because they refuse to be loaded in an
+    interpreter of its own, and which setting or module has decided what the group is in. What applications print,
+    and why one does not load, goes to stderr. An application that ends the process is named there, and what comes
+    after it is not loaded.
 
     Exit status: 0 if all is right, 2 for a wrong command line or configuration, 3 if an application does not load, 130
     after Ctrl-C.
@@ -212,6 +213,7 @@ _EXPLAINED = (
     "process_group",
     "sticky",
     "application_group",
+    "isolation",
     "application",
     "decided_by",
 )
@@ -244,6 +246,7 @@ def _lines_of(explanation: Explanation) -> list[str]:
             why.get("process_group"),
         ),
         ("application group", explanation.application_group, why.get("application_group")),
+        ("isolation", explanation.isolation, why.get("isolation")),
         ("application", explanation.application, None),
     ]
     if explanation.mount is None:
@@ -330,7 +333,7 @@ def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Dia
 _INTERRUPTED = 130
 """128 and the number of SIGINT, as shells say it."""
 
-_COLUMNS = ("application", "application group", "loads", "seconds", "megabytes", "refused modules")
+_COLUMNS = ("application", "application group", "isolation", "loads", "seconds", "megabytes", "refused modules", "why")
 _LOADS_WIDTH = 24
 
 
@@ -348,9 +351,9 @@ def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
     ]
 
     def row(cells: Sequence[str]) -> str:
-        application, group, loads, seconds, megabytes, refused = cells
-        first = f"{application:{widths[0]}}  {group:{widths[1]}}  {loads:{widths[2]}}"
-        return f"{first}  {seconds:>7}  {megabytes:>9}  {refused}".rstrip()
+        application, group, isolation, loads, seconds, megabytes, refused, why = cells
+        first = f"{application:{widths[0]}}  {group:{widths[1]}}  {isolation:11}  {loads:{widths[2]}}"
+        return f"{first}  {seconds:>7}  {megabytes:>9}  {refused:{len(_COLUMNS[-2])}}  {why}".rstrip()
 
     return row
 
@@ -359,10 +362,12 @@ def _cells(loaded: Loaded) -> tuple[str, ...]:
     return (
         _printable(loaded.application),
         _printable(loaded.group),
+        loaded.isolation or "-",
         _cut(f"no: {_printable(loaded.failure)}") if loaded.failure is not None else "yes",
         f"{loaded.seconds:.2f}",
         f"{loaded.memory / 1e6:.1f}" if loaded.memory is not None else "-",
         ", ".join(map(_printable, loaded.refused)) or "-",
+        _printable(loaded.why),
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "GroupNameUnresolved",
     "HeadTooLarge",
     "InterpreterFailed",
+    "MainInterpreterOnly",
     "NotMounted",
     "Overloaded",
     "PoolRetired",
@@ -126,6 +127,10 @@ class StartFailed(ApplicationGroupsError):
 
 class InterpreterFailed(ApplicationGroupsError):
     """Raised by ``host.interpreters`` when the interpreter of a group could not be made, or has died."""
+
+
+class MainInterpreterOnly(InterpreterFailed):
+    """Raised by ``host.interpreters`` where this Python can have no interpreter but the main one."""
 
 
 class RequestTimedOut(ApplicationGroupsError):

@@ -56,9 +56,10 @@ class Explanation:
     process_group: name of the process group; empty for embedded mode.
     sticky: text, the process group's setting of that name; None where requests have no key.
     application_group: name of the application group, expanded; empty for GLOBAL.
+    isolation: the setting: ``auto``, ``interpreter`` or ``process``; None for GLOBAL.
     application: ``module:attribute``.
-    decided_by: for virtual_host, mount, process_group, application_group, and for sticky where there is one, a sentence
-    that names setting, context and line.
+    decided_by: for virtual_host, mount, process_group, application_group and isolation, and for sticky where there is
+    one, a sentence that names setting, context and line.
     refusal: why there is no response from the application: nothing is mounted there, or the group's name cannot be
     told; what could not be decided then is None.
     """
@@ -70,6 +71,7 @@ class Explanation:
     process_group: str | None = None
     sticky: str | None = None
     application_group: str | None = None
+    isolation: str | None = None
     application: str | None = None
     decided_by: Mapping[str, str]
     refusal: ApplicationGroupsError | None = None
@@ -145,6 +147,7 @@ def explain(
         process_group=process_group,
         sticky=sticky.text if sticky is not None else None,
         application_group=application_group,
+        isolation=mount.settings.isolation if application_group != "" else None,
         application=mount.application,
         decided_by={
             **decided_by,
@@ -156,6 +159,7 @@ def explain(
                 if _waits_for_port(selection, virtual_host, mount, {**mount.env, **env}, port=target.port)
                 else ""
             ),
+            **({"isolation": source.of_isolation(mount)} if application_group != "" else {}),
             **({"sticky": source.of_sticky(settings)} if settings is not None and sticky is not None else {}),
         },
         refusal=unresolved,
@@ -204,6 +208,9 @@ class _Source:
         text = mount.application_group.text
         sentence = self._setting("application_group", text, mount, default="the default, as %{RESOURCE}")
         return self._with_variable(sentence, mount.application_group, mount, "env", env=env, process_env=process_env)
+
+    def of_isolation(self, mount: Mount) -> str:
+        return self._setting("isolation", mount.settings.isolation, mount, default="the default")
 
     def _with_variable(
         self,

@@ -23,8 +23,8 @@ from functools import partial
 
 from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved
-from asyncgroups.frontend.lease import Unloaded, load
 from asyncgroups.frontend.lifecycle import stop_apart
+from asyncgroups.frontend.preload import Unloaded, load
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.ending import deadline
 from asyncgroups.host.group import label
@@ -51,11 +51,13 @@ class Group:
     """An application group and what is mounted in it.
 
     name: of the group, empty for GLOBAL; the text of the setting where the name depends on the request.
-    process_group: name of the process group. applications: ``module:attribute`` and the settings of its first mount.
+    process_group: name of the process group. isolation: ``isolation = "process" (mount[0].isolation)``, empty for the
+    default. applications: ``module:attribute`` and the settings of its first mount.
     """
 
     name: str
     process_group: str
+    isolation: str = ""
     applications: Mapping[str, GroupSettings]
 
 
@@ -68,7 +70,10 @@ class Loaded:
     seconds: from the request to load it until the answer, the making of the interpreter included for a group's first.
     memory: bytes by which the process's proportional set (without it, the resident set) has grown meanwhile; None where
     the system does not say.
-    refused: extension modules that refused to be loaded in an interpreter of its own, also those that nobody missed.
+    refused: extension modules that refused to be loaded in an interpreter of its own, and that the application does
+    without or fails for.
+    isolation: what its group is in, ``interpreter`` or ``process``; None for GLOBAL. why: the setting, or the extension
+    module that has moved it; empty for the default.
     """
 
     application: str
@@ -77,6 +82,8 @@ class Loaded:
     seconds: float
     memory: int | None
     refused: tuple[str, ...]
+    isolation: str | None
+    why: str
 
 
 def groups_of(configuration: Configuration, *, process_env: Mapping[str, str]) -> list[Group]:
@@ -88,14 +95,25 @@ def groups_of(configuration: Configuration, *, process_env: Mapping[str, str]) -
     selection = configuration.selection(process_env)
     names: dict[tuple[str, str], str] = {}
     applications: dict[tuple[str, str], dict[str, GroupSettings]] = {}
+    isolation: dict[tuple[str, str], str] = {}
     for host, mount, _ in configuration.mounts():
         for port in dict.fromkeys(configuration.ports):
             expanded, name = _name(selection, host, mount, port)
             key = (_process_group(selection, host, mount, port), expanded)
             names[key] = name
+            isolation.setdefault(key, _isolation(mount))
             applications.setdefault(key, {}).setdefault(mount.application, mount.settings)
-    groups = [Group(name=names[key], process_group=key[0], applications=applications[key]) for key in applications]
+    groups = [
+        Group(name=names[key], process_group=key[0], isolation=isolation[key], applications=applications[key])
+        for key in applications
+    ]
     return sorted(groups, key=lambda group: not group.name and not group.process_group)
+
+
+def _isolation(mount: Mount) -> str:
+    """The setting, and where it was written."""
+    place = mount.origins.get("isolation")
+    return f'isolation = "{mount.settings.isolation}" ({place})' if place is not None else ""
 
 
 def _process_group(selection: Selection, host: VirtualHost, mount: Mount, port: int | None) -> str:
@@ -138,7 +156,7 @@ async def load_groups(
     Why an application does not load is logged.
     """
     if groups:
-        first = next(iter(groups[0].applications.values()))
+        first = replace(next(iter(groups[0].applications.values())), isolation="interpreter")
         warming_up = Group(name=_NOTHING, process_group="", applications={_NOTHING: first})
         await _load_group(configuration, warming_up, environ=environ, doing=doing)
     for group in groups:
@@ -149,6 +167,7 @@ async def load_groups(
 async def _load_group(
     configuration: Configuration, group: Group, *, environ: Mapping[bytes, bytes], doing: Callable[[str], None]
 ) -> list[Loaded]:
+    key = (group.process_group, group.name)
     begun: list[str] = []
     refused: dict[str, dict[str, None]] = {application: {} for application in group.applications}
 
@@ -185,6 +204,7 @@ async def _load_group(
         doing(f"application group {label(group.name)} was ending")
         await stop_apart(supervisor.stop)
     # Only now everything that the interpreter had to say has been heard.
+    is_apart = supervisor.isolation.is_apart(key, next(iter(group.applications.values())))
     return [
         Loaded(
             application=application,
@@ -193,6 +213,8 @@ async def _load_group(
             seconds=seconds,
             memory=growth,
             refused=tuple(refused[application]),
+            isolation=("process" if is_apart else "interpreter") if group.name else None,
+            why=supervisor.isolation.why(key) or group.isolation,
         )
         for application, unloaded, seconds, growth in results
     ]

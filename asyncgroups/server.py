@@ -210,13 +210,14 @@ def _say_what_is_served(configuration: Configuration, lifecycle: Lifecycle) -> N
                 groups.append(str(mount.application_group))
         threads = mount.settings.threads
         _log.info(
-            "%s%s: %s in application group %s (%d thread%s)",
+            "%s%s: %s in application group %s (%d thread%s%s)",
             host.server_name or "*",
             mount.path or "/",
             mount.application,
             ", ".join(dict.fromkeys(groups)),
             threads,
             "" if threads == 1 else "s",
+            ", a process of its own" if mount.settings.isolation == "process" else "",
         )
 
 

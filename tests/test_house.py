@@ -100,6 +100,7 @@ ALLOWED = {
     "asyncgroups.worker.journal",
     "asyncgroups.worker.loader",
     "asyncgroups.worker.main",
+    "asyncgroups.worker.refusals",
     "asyncgroups.worker.region",
     "asyncgroups.worker.streams",
     "asyncgroups.worker.wsgi",
@@ -300,7 +301,8 @@ def test_keyword_only(path: Path) -> None:
         "host/daemon.py": {"main"},  # the arguments of a command line
         "host/watchdog.py": {"expire", "watch"},  # plain arguments, because they cross from another interpreter
         "selection/targets.py": {"split_target"},  # three keys of an ASGI scope, as the specification orders them
-        "frontend/lease.py": {"load", "take"},  # from whom, out of what, for what: each has a type of its own
+        "frontend/taking.py": {"take"},  # from whom, out of what, for what: each has a type of its own
+        "frontend/preload.py": {"load"},  # likewise
         "asgi.py": {"ApplicationGroups.__call__"},  # the ASGI specification
     }
     many = [

@@ -34,6 +34,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "application_group": "%{RESOURCE}",
         "process_group": "",
+        "isolation": "auto",
         "threads": 1,
         "preload": False,
         "python_path": (),
@@ -178,11 +179,13 @@ class Contexts:
         name = parse(group.value)
         process_group = self._process_group(contexts)
         threads, python_path = _chosen("threads", contexts), _chosen("python_path", contexts)
+        isolation = _chosen("isolation", contexts)
         app_dir, process_env = _chosen("app_dir", contexts), _merged("process_env", contexts)
         if _literal(name) == GLOBAL:
             if not self._is_spoilt("application_group", contexts):
                 self._check_global(contexts[: group.depth + 1], process_group.value)
             threads, process_env = self._global_threads(process_group.value), {}
+            isolation = Setting(DEFAULTS["isolation"], None, 0)
         app = mount.section.app
         if not isinstance(app, str):
             app = self._named(app, mount.loc)
@@ -197,6 +200,7 @@ class Contexts:
                 )
         origins = {
             "threads": threads,
+            "isolation": isolation,
             "app_dir": app_dir._replace(value=self._resolve(app_dir.value)),
             "python_path": python_path._replace(value=tuple(map(self._resolve, python_path.value))),
             "process_env": Setting(tuple(sorted(process_env.items())), None, 0),
@@ -219,6 +223,7 @@ class Contexts:
                         "path": (*mount.loc, "path"),
                         "application_group": group.loc,
                         "process_group": process_group.loc,
+                        "isolation": isolation.loc,
                         "env": _variable_loc(name.variable, contexts),
                         "process_group.env": _variable_loc(parse(process_group.value).variable, contexts),
                     }
@@ -342,6 +347,12 @@ class Contexts:
                     where = f"in {self._place((PROCESS_GROUPS, process_group))}"
                 sentence = f"a mount in %{{GLOBAL}} has the threads of the main interpreter; set them {where}"
                 self._problems.add((*loc, "threads"), sentence)
+            if section.isolation is not None:
+                sentence = (
+                    "a mount in %{GLOBAL} runs in the main interpreter of its process; leave this out, or give the"
+                    " application group another name"
+                )
+                self._problems.add((*loc, "isolation"), sentence)
             if section.process_env:
                 sentence = (
                     "a mount in %{GLOBAL} has the os.environ of the server; set variables where the server is started,"

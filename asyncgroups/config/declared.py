@@ -14,7 +14,7 @@ from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.model import PROCESS_GROUPS
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.reader import from_mapping
-from asyncgroups.config.values import LogLevel, WsgiApplication
+from asyncgroups.config.values import Isolation, LogLevel, WsgiApplication
 from asyncgroups.config.words import PythonWords, Raised, quoted
 
 __all__ = [
@@ -40,6 +40,8 @@ class Mount:
 
     application_group: name of the group, or %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} (WSGIApplicationGroup).
     process_group: name of one of ``process_groups``; "" for this process (WSGIProcessGroup).
+    isolation: what keeps the group apart: "interpreter", "process" (a daemon process of its own), or "auto": an
+    interpreter and, for extension modules that refuse to be loaded there, a process.
     threads: number of threads that live in the group's interpreter, at most 1000.
     preload: whether the application is loaded at the start.
     env: variables of each request's environment, name to value (SetEnv).
@@ -53,6 +55,7 @@ class Mount:
     _: KW_ONLY
     application_group: str | None = None
     process_group: str | None = None
+    isolation: Isolation | None = None
     threads: int | None = None
     preload: bool | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
@@ -81,6 +84,7 @@ class VirtualHost:
     mounts: Iterable[Mount] = ()
     application_group: str | None = None
     process_group: str | None = None
+    isolation: Isolation | None = None
     threads: int | None = None
     preload: bool | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
@@ -172,6 +176,8 @@ class Options(TypedDict, total=False):
     """Name of the application group: %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or any other text."""
     process_group: str
     """Name of one of ``process_groups``; "" is this process."""
+    isolation: Isolation
+    """What keeps groups apart: "interpreter", "process", or "auto", an interpreter where that will do."""
     threads: int
     """Threads that live in each group's interpreter, at most 1000."""
     preload: bool

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from asyncgroups.config.sticky import StickySetting
 from asyncgroups.config.values import (
+    ISOLATIONS,
     LOG_LEVELS,
     Application,
     Backlog,
@@ -18,6 +19,7 @@ from asyncgroups.config.values import (
     GroupText,
     HostAlias,
     HostName,
+    Isolation,
     LogLevel,
     MountPath,
     Niceness,
@@ -77,6 +79,9 @@ class Settings(Section):
     process_group: ProcessGroup | None = None
     """Name of a [process_group.NAME], or a variable as for application_group; "" or %{GLOBAL} is the server's own
     process (WSGIProcessGroup)."""
+    isolation: Annotated[Isolation, must_be(f"one of {', '.join(ISOLATIONS)}")] | None = None
+    """What keeps the application group apart from others: "interpreter", "process" (a daemon process of its own), or
+    "auto", an interpreter and, for extension modules that refuse to be loaded there, a process."""
     threads: Threads | None = None
     """Threads that live in the group's interpreter, at most 1000."""
     preload: Switch | None = None

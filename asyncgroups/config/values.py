@@ -26,6 +26,7 @@ from asyncgroups.errors import GroupNameSyntaxError
 from asyncgroups.selection.names import parse
 
 __all__ = [
+    "ISOLATIONS",
     "LOG_LEVELS",
     "SHOWN_CHARACTERS",
     "Application",
@@ -35,6 +36,7 @@ __all__ = [
     "Groups",
     "HostAlias",
     "HostName",
+    "Isolation",
     "LogLevel",
     "MountPath",
     "Niceness",
@@ -352,6 +354,9 @@ def _string(check: Callable[[str], str], **keywords: object) -> tuple[WrapValida
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
+
+Isolation = Literal["auto", "interpreter", "process"]
+ISOLATIONS: tuple[str, ...] = get_args(Isolation)
 
 Application = Annotated[
     str | WsgiApplication,

@@ -9,29 +9,31 @@ Guarantees, next to those of ``lease``:
 - The client's leaving ends every other wait, once ``PATIENCE`` has passed.
 - Neither side holds more than a window of the other's bytes.
 - However the exchange ends, cancellation included, its lease ends, and no task outlives it.
+- The rest of a body waits until the application is loaded, for ``timeouts.startup`` at the most, where that may have to
+  happen elsewhere: one message can be sent again.
 - A ``send`` of the last event is not cancelled by what it makes ``receive`` return: hypercorn on trio needs its end.
 - A body lets the others of its loop have their turn every ``_BREATH``, in either direction: with a client that has
   left, the ``send`` of hypercorn and granian returns without suspending, and would freeze the server.
 """
 
-import enum
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
 from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, ChannelUnread, RequestTimedOut
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
-from asyncgroups.frontend.files import ResponseFile, is_regular
-from asyncgroups.frontend.lease import PATIENCE, ApplicationFailed, Lease, State, take
+from asyncgroups.frontend.events import Before, Progress
+from asyncgroups.frontend.files import ResponseFile
+from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State
 from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.frontend.taking import PATIENCE, take
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
 
@@ -48,30 +50,26 @@ class _ClientLeft(ApplicationGroupsError):
     """The server's ``send`` has raised OSError (ASGI specification, "Disconnected Client")."""
 
 
-class _Response(enum.Enum):
-    """How far the response is; on its way from the worker, not to the client."""
-
-    WAITING = "the worker has not started it"
-    STARTED = "a part of it has been sent"
-    COMPLETE = "the worker has said all of it"
-
-
 class Exchange:
-    """One request and its response, over one lease."""
+    """One request and its response, over one lease. application: ``module:attribute``, or an object's name."""
 
     __slots__ = (
+        "_application",
         "_body_room",
         "_breath_at",
         "_credit",
         "_file",
         "_final_due",
+        "_first",
         "_gone",
         "_key",
         "_lease",
+        "_loaded",
         "_method",
         "_more_credit",
         "_number",
         "_owed",
+        "_passed_on",
         "_problem",
         "_receive",
         "_response",
@@ -89,6 +87,7 @@ class Exchange:
         *,
         number: int,
         method: str,
+        application: str,
         key: bytes | None = None,
     ) -> None:
         """``key`` sends the request to one of several processes: see ``host.sticky``."""
@@ -98,15 +97,20 @@ class Exchange:
         self._receive: Callable[[], Awaitable[Any]] = receive
         self._send_event: Callable[[Any], Awaitable[None]] = send
         self._method = method
+        self._application = application
         self._lease: Lease | None = None
+        self._first = b""
         # the request's body
         self._uploaded = True
         self._upload_over: anyio.Event | None = None
         self._body_room = supervisor.limits.request_body
         self._credit = messages.WINDOW
         self._more_credit: loops.Wakeup | None = None
+        self._loaded: anyio.Event | None = None
+        """Until it is set the body stays here: the request may have to go elsewhere with it. None: no need for that."""
+        self._passed_on = False
         # the response
-        self._response = _Response.WAITING
+        self._response = Progress.WAITING
         self._final_due = False
         self._owed = 0
         self._file: ResponseFile | None = None
@@ -131,10 +135,12 @@ class Exchange:
         self._uploaded = not event.get("more_body", False)
         try:
             self._count(body)
-            first, rest = self._request(head, body)
+            inline, rest = body[: messages.LARGEST_CHUNK], body[messages.LARGEST_CHUNK :]
+            first = partial(self._request, head, inline, self._uploaded and not rest)
             for is_last in (False, False, True):
                 if await self._attempt(find, first, rest, is_last=is_last):
                     break
+                rest = b""  # it waits to be received again
         except ApplicationGroupsError as error:
             await self._fail(error)
         finally:
@@ -143,8 +149,10 @@ class Exchange:
             if self._file is not None:
                 self._file.close()
 
-    async def _attempt(self, find: Callable[[], Pool], first: bytes, rest: bytes, *, is_last: bool) -> bool:
-        """Exchange request and response; False where a process has died before it had read the request."""
+    async def _attempt(
+        self, find: Callable[[], Pool], first: Callable[[Pool], bytes], rest: bytes, *, is_last: bool
+    ) -> bool:
+        """Exchange request and response; False when it has to be done again, elsewhere, with the same first message."""
         lease = await self._hand_over(find, first)
         if lease is None:
             return True
@@ -154,17 +162,21 @@ class Exchange:
         try:
             if not self._uploaded or not await self._hear_at_once(lease):
                 await self._converse(lease)
+        except GroupMoved:
+            if not self._gone and (is_last or self._passed_on):
+                raise
         except ChannelUnread:
-            is_known = self._response is not _Response.WAITING or not is_whole
+            is_known = self._response is not Progress.WAITING or not is_whole
             if is_last or is_known or self._gone or not lease.is_repeatable():
                 raise
-            self._problem = None
-            lease.end()
-            return False
-        return True
+        else:
+            return True
+        self._problem = None
+        lease.end()
+        return self._gone
 
-    async def _hand_over(self, find: Callable[[], Pool], first: bytes) -> Lease | None:
-        """A lease whose worker has all of ``first``; None when the client left before.
+    async def _hand_over(self, find: Callable[[], Pool], first: Callable[[Pool], bytes]) -> Lease | None:
+        """A lease whose worker has all of the first message; None when the client left before.
 
         One that has died meanwhile never had it: the request goes to another.
         """
@@ -175,8 +187,10 @@ class Exchange:
             if lease is None:
                 return None
             try:
-                if lease.sent < len(first):
-                    await lease.write(first, lease.sent)
+                if lease.sent < len(self._first):
+                    await lease.write(self._first, lease.sent)
+                if self._loaded is not None:
+                    lease.on_loaded = partial(self._prove, lease.pool)
                 return lease
             except ChannelClosed:
                 if is_last:
@@ -184,19 +198,25 @@ class Exchange:
                 lease.end()
         return None
 
-    def _request(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
-        """REQUEST, with as much of the body as fits into one message; and the rest of the body."""
-        inline, rest = body, b""
-        if len(body) > messages.LARGEST_CHUNK:
-            inline, rest = body[: messages.LARGEST_CHUNK], body[messages.LARGEST_CHUNK :]
-        if inline:
-            self._credit -= messages.cost(len(inline))
-        return messages.start(messages.REQUEST, head, inline, complete=self._uploaded and not rest), rest
+    def _request(self, head: bytes, inline: bytes, complete: bool, pool: Pool) -> bytes:  # noqa: FBT001 - a partial's
+        """REQUEST, for a worker of ``pool``, with the beginning of the body."""
+        self._credit = messages.WINDOW - (messages.cost(len(inline)) if inline else 0)
+        asks = pool.proven is not None and self._application not in pool.proven
+        self._loaded = anyio.Event() if asks else None
+        self._first = messages.start(messages.REQUEST, head, inline, complete=complete, asks=asks)
+        return self._first
+
+    def _prove(self, pool: Pool) -> None:
+        """The application is loaded: what comes of the body may go to it."""
+        pool.prove(self._application)
+        if self._loaded is not None:
+            self._loaded.set()
+            self._loaded = None
 
     def _put_back(self, rest: bytes) -> None:
         """Let the rest of a first event that is larger than a message go the way of what follows it."""
         event = {"type": "http.request", "body": rest, "more_body": not self._uploaded}
-        self._receive = _Before(event, self._receive)
+        self._receive = Before(event, self._receive)
         self._uploaded = False
         if self._body_room is not None:
             self._body_room += len(rest)  # it will be counted again
@@ -204,7 +224,7 @@ class Exchange:
     async def _hear_at_once(self, lease: Lease) -> bool:
         """Take a response that is there quickly; False when it takes longer."""
         until = None
-        while self._response is not _Response.COMPLETE:
+        while self._response is not Progress.COMPLETE:
             frame = lease.heard() or await lease.next(PATIENCE)
             if frame is None:
                 return False
@@ -213,7 +233,7 @@ class Exchange:
                 until = time.monotonic() + PATIENCE
             elif time.monotonic() > until:
                 break
-        if self._response is not _Response.COMPLETE or self._file is not None:
+        if self._response is not Progress.COMPLETE or self._file is not None:
             return False
         await self._finish()
         return True
@@ -226,7 +246,7 @@ class Exchange:
             tasks.start_soon(self._listen, lease, tasks.cancel_scope)
             # What is raised does not go through the task group: it would make exception groups of it.
             try:
-                while self._response is not _Response.COMPLETE:
+                while self._response is not Progress.COMPLETE:
                     if (frame := lease.heard() or await lease.next()) is not None:
                         await self._hear(lease, *frame)
                 self._part()
@@ -250,11 +270,15 @@ class Exchange:
         assert self._upload_over is not None
         dropped = 0
         try:
+            if (loaded := self._loaded) is not None and not self._uploaded:
+                event = await self._look_ahead()
+                if event["type"] == "http.request":
+                    await loaded.wait()
             while True:
                 event = await self._receive()
                 if event["type"] == "http.disconnect":
                     self._gone = True
-                    if self._response is _Response.COMPLETE and self._file is None:
+                    if self._response is Progress.COMPLETE and self._file is None:
                         self._upload_over.set()  # and nothing is cancelled: the last `send` itself may have said it
                         return
                     break
@@ -265,6 +289,7 @@ class Exchange:
                     dropped += len(body)
                 else:
                     self._count(body)
+                    self._passed_on = True
                     await self._forward(lease, body)
                 if not event.get("more_body", False):
                     await lease.write(messages.frame(messages.BODY_END))
@@ -324,39 +349,34 @@ class Exchange:
     async def _look_ahead(self) -> Any:
         """Receive an event, and let the next ``receive`` return it again."""
         event = await self._receive()
-        self._receive = _Before(event, self._receive)
+        self._receive = Before(event, self._receive)
         return event
 
     # The worker -------------------------------------------------------------------------------------------------------
 
     async def _hear(self, lease: Lease, kind: int, payload: bytes) -> None:
-        if kind == messages.START and self._response is _Response.WAITING:
+        if kind == messages.START and self._response is Progress.WAITING:
             await self._hear_start(lease, payload)
             return
-        started = self._response is _Response.STARTED
+        started = self._response is Progress.STARTED
         if kind == messages.CHUNK and started:
             await self._send({"type": "http.response.body", "body": payload, "more_body": True})
             await self._give_credit(lease, len(payload))
             if time.monotonic() >= self._breath_at:
                 await self._breathe()
         elif kind == messages.END and started:
-            self._response = _Response.COMPLETE
+            self._response = Progress.COMPLETE
             self._final_due = True
         elif kind == messages.TAKEN:
             self._taken(messages.parse_numbers(payload, 1)[0])
         elif kind == messages.FILE and started and self._file is None:
-            length = messages.parse_numbers(payload, 1)[0]
-            descriptor = lease.descriptor()
-            if not is_regular(descriptor):
-                os.close(descriptor)
-                raise lease.distrust("a descriptor of no regular file")
-            self._file = ResponseFile(descriptor, length)
+            self._file = lease.file(messages.parse_numbers(payload, 1)[0])
         else:
             raise lease.distrust(f"a worker sent message {kind} while {self._response.value}")
 
     async def _hear_start(self, lease: Lease, payload: bytes) -> None:
         start = messages.parse_start(payload)
-        self._response = _Response.COMPLETE if start.complete else _Response.STARTED
+        self._response = Progress.COMPLETE if start.complete else Progress.STARTED
         whole = start.complete and self._uploaded
         if whole and lease.look_for_done():
             lease.end()  # before the client has its response: the next request may have the worker
@@ -387,7 +407,7 @@ class Exchange:
         """Let go of the worker. Later calls do nothing."""
         if self._lease is None:
             return
-        if self._response is not _Response.COMPLETE:
+        if self._response is not Progress.COMPLETE:
             self._lease.end("the client has gone" if self._problem is None else str(self._problem))
         elif self._uploaded or self._lease.look_for_done():
             self._lease.end()
@@ -403,12 +423,7 @@ class Exchange:
         if self._file is None:
             return
         while self._file.rest:
-            try:
-                block = await anyio.to_thread.run_sync(self._file.read)
-            except OSError as error:
-                raise ApplicationFailed(f"a file that cannot be read: {error.strerror}") from error
-            if not block:
-                raise ApplicationFailed("a file became shorter while it was sent")
+            block = await self._file.block()
             await self._send({"type": "http.response.body", "body": block, "more_body": True})
             await anyio.lowlevel.checkpoint()
 
@@ -420,7 +435,7 @@ class Exchange:
     async def _fail(self, error: ApplicationGroupsError) -> None:
         """Answer with an error, or, where a part of the response has gone out, cut it."""
         self._problem = error
-        started = self._response is not _Response.WAITING
+        started = self._response is not Progress.WAITING
         label = self._lease.label if self._lease is not None else "-"
         self._part()
         if isinstance(error, _ClientLeft):
@@ -432,17 +447,3 @@ class Exchange:
             return  # without the final message every server cuts the connection
         receive = None if self._uploaded else self._receive
         await answer(self._send_event, error, method=self._method, receive=receive)
-
-
-class _Before:
-    """A ``receive`` that first returns an event it was given."""
-
-    def __init__(self, event: Any, receive: Callable[[], Awaitable[Any]]) -> None:
-        self._event = event
-        self._receive = receive
-
-    async def __call__(self) -> Any:
-        if self._event is None:
-            return await self._receive()
-        event, self._event = self._event, None
-        return event

@@ -1,4 +1,4 @@
-"""A response's body that is a file: read by the front end, in a thread. Standard library only. Guarantees:
+"""A response's body that is a file: read by the front end, in a thread. Imports ``lease``. Guarantees:
 
 - A descriptor is closed once, by whoever uses it last; a cancelled task does not wait for the thread that reads.
 """
@@ -6,6 +6,10 @@
 import os
 import stat
 import threading
+
+import anyio.to_thread
+
+from asyncgroups.frontend.lease import ApplicationFailed
 
 __all__ = ["ResponseFile", "is_regular"]
 
@@ -32,7 +36,17 @@ class ResponseFile:
         self._lock = threading.Lock()
         self._abandoned = False
 
-    def read(self) -> bytes:
+    async def block(self) -> bytes:
+        """The next block. Raises ApplicationFailed."""
+        try:
+            block = await anyio.to_thread.run_sync(self._read)
+        except OSError as error:
+            raise ApplicationFailed(f"a file that cannot be read: {error.strerror}") from error
+        if not block:
+            raise ApplicationFailed("a file became shorter while it was sent")
+        return block
+
+    def _read(self) -> bytes:
         """The next block; empty at a premature end. In a thread."""
         with self._lock:
             if self._abandoned:

@@ -28,7 +28,7 @@ import anyio
 from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, ShuttingDown, StartFailed
 from asyncgroups.frontend import logs, loops
-from asyncgroups.frontend.lease import Unloaded, load
+from asyncgroups.frontend.preload import Unloaded, load
 from asyncgroups.frontend.sticky import Source, sources
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.group import label

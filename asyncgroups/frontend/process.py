@@ -6,7 +6,7 @@ Guarantees:
   ``subprocess`` and never forked, since interpreters exist by then.
 - It can be connected to at once: what is said to it waits in its socket until it listens.
 - When it has ended, or could not be started, every channel to it is shut, even if a child of its holds the other end.
-- What it prints, and its last words in a crash, are logged under the name of its process group, in bounded pieces.
+- What it prints, and its last words in a crash, are logged under the name of its process group: see ``output``.
 - It holds the end of a lifeline, whose other end is the server's: when the server dies, it dies.
 """
 
@@ -21,23 +21,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed
+from asyncgroups.frontend.output import Output
 from asyncgroups.host import daemon
-from asyncgroups.host.group import GroupInterpreter, State, contained
+from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
-from asyncgroups.host.pool import Member
+from asyncgroups.host.pool import Member, Pool
 from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Stage", "told"]
+__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Resident", "Stage", "told"]
 
 _log = logging.getLogger("asyncgroups")
 
 _CONNECT_SECONDS = 5.0
-_LONGEST_LINE = 64 * 1024
 _SCRIPT = daemon.__file__
 
 
@@ -67,7 +68,8 @@ def _nothing() -> None:
 class DaemonInterpreter(GroupInterpreter):
     """The interpreter of an application group in a daemon process, at ``address``, the path of its socket.
 
-    on_ready: called once it is set up. on_pong: called for the answer to ``ping``. Both in the reaper's thread.
+    on_ready: called once it is set up. on_pong: called for the answer to ``ping``. on_alone: called where the process
+    has its main interpreter only; whether there is another place for the application group. All in the reaper's thread.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class DaemonInterpreter(GroupInterpreter):
         on_ready: Callable[[], None],
         on_pong: Callable[[], None],
         on_end: Callable[[GroupInterpreter], None],
-        on_refusal: Callable[[str, str, str], None] | None = None,
+        on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
+        on_alone: Callable[[Bootstrap], bool] | None = None,
     ) -> None:
         super().__init__(bootstrap, reaper=reaper, on_end=on_end, on_refusal=on_refusal)
         self._address = address
         self._on_ready = on_ready
         self._on_pong = on_pong
+        self._on_alone = on_alone
         self._left = 0
         self._over = threading.Event()
 
@@ -106,6 +110,10 @@ class DaemonInterpreter(GroupInterpreter):
         """See ``reaper.Listener``."""
         if kind == messages.BROKEN:
             self._fail(messages.parse_texts(payload, 1)[0])
+        elif kind == messages.ALONE:
+            reason = messages.parse_texts(payload, 1)[0]
+            if self._on_alone is None or not self._on_alone(self.bootstrap):
+                self._fail(reason)
         elif kind == messages.STOPPED:
             self._left = messages.parse_numbers(payload, 1)[0]
         goes_on = super().hear(kind, payload)
@@ -371,56 +379,21 @@ class DaemonProcess:
             except OSError as error:
                 _log.error("[%s] cpu_priority = %d: %s", settings.name, settings.cpu_priority, error.strerror)
         for level, (reading, _) in zip((logging.INFO, logging.ERROR), outputs, strict=True):
-            self._reaper.listen(_Output(reading, level, settings.name))
+            self._reaper.listen(Output(reading, level, settings.name))
         return child
 
 
-class _Lines:
-    """What comes out of a pipe, in pieces of whole lines; in place of a channel."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class Resident:
+    """An application group in one process."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._unfinished = b""
-        self._whole = b""
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def read(self, flags: int = 0) -> bool:  # noqa: ARG002 - as a channel's
-        received = os.read(self._descriptor, _LONGEST_LINE)
-        text = self._unfinished + received
-        end = text.rfind(b"\n") + 1 if received and len(text) < _LONGEST_LINE else len(text)
-        self._whole, self._unfinished = text[:end].removesuffix(b"\n"), text[end:]
-        if not received and not self._whole:
-            raise ChannelClosed("the other side has closed the pipe")
-        return True
-
-    def frame(self) -> tuple[int, bytes] | None:
-        whole, self._whole = self._whole, b""
-        return (messages.RECORD, whole) if whole else None
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-class _Output:
-    """See ``reaper.Listener``: what a daemon process writes to stdout or stderr."""
-
-    def __init__(self, descriptor: int, level: int, name: str) -> None:
-        self.channel: _Lines = _Lines(descriptor)
-        self._level = level
-        self._name = name
-
-    def hear(self, _: int, payload: bytes) -> bool:
-        text = payload.decode("utf-8", "backslashreplace")
-        _log.log(self._level, "[%s] %s", self._name, contained(text), extra={"process_group": self._name})
-        return True
-
-    def finished(self) -> None:
-        self.channel.close()
-
-    def lost(self, _: str) -> None:
-        self.channel.close()
+    process: DaemonProcess
+    name: str
+    pool: Pool
+    preload: tuple[str, ...]
+    interpreter: DaemonInterpreter | None = None
+    member: Member | None = None
+    """Once it takes requests."""
 
 
 def told(status: int | None) -> str:

@@ -17,13 +17,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
 from asyncgroups.frontend.folder import Folder
-from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage, told
+from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Resident, Stage, told
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool, Worker
@@ -45,20 +45,7 @@ def _nothing() -> None:
     """It takes requests already."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Resident:
-    """An application group in one process."""
-
-    process: DaemonProcess
-    name: str
-    pool: Pool
-    preload: tuple[str, ...]
-    interpreter: DaemonInterpreter | None = None
-    member: Member | None = None
-    """Once it takes requests."""
-
-
-def _forgo(resident: _Resident) -> None:
+def _forgo(resident: Resident) -> None:
     """It does not take requests, or no more."""
     if isinstance(resident.pool, StickyPool):
         resident.pool.forgo(resident.process.slot)
@@ -75,9 +62,13 @@ class ProcessGroup:
         reaper: Reaper,
         number: Callable[[], int],
         patience: float,
-        on_refusal: Callable[[str, str, str], None] | None = None,
+        on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
+        on_alone: Callable[[Bootstrap], bool] | None = None,
     ) -> None:
-        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0."""
+        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0.
+
+        on_refusal, on_alone: see ``DaemonInterpreter``.
+        """
         self._number = number
         self._patience = patience
         self.settings = settings
@@ -85,11 +76,14 @@ class ProcessGroup:
         """That of its processes."""
         self._reaper = reaper
         self._on_refusal = on_refusal
+        self._on_alone = on_alone
         self._lock = threading.Lock()
         self._folder: Folder | None = None
         self._processes: list[DaemonProcess] = []
         self._pools: dict[str, tuple[Pool, Bootstrap, tuple[str, ...]]] = {}
         """Application group to its pool, what its interpreters are told, and what is preloaded in them."""
+        self._vacated: list[Pool] = []
+        """Pools of application groups that have moved elsewhere."""
         self._missing: set[tuple[DaemonProcess, str]] = set()
         """Processes that have no interpreter for an application group: it has failed there."""
         self._made = 0
@@ -101,7 +95,7 @@ class ProcessGroup:
 
     @property
     def pools(self) -> list[Pool]:
-        return [pool for pool, _, _ in list(self._pools.values())]
+        return [pool for pool, _, _ in list(self._pools.values())] + self._vacated
 
     @property
     def processes(self) -> list[DaemonProcess]:
@@ -146,6 +140,14 @@ class ProcessGroup:
             on_served=on_served,
         )
 
+    def vacate(self, application_group: str) -> None:
+        """Have no more interpreters for this application group: it moves elsewhere. Its pool is not retired here."""
+        with self._lock:
+            found = self._pools.pop(application_group, None)
+            if found is not None:
+                self._vacated.append(found[0])
+            self._missing = {one for one in self._missing if one[1] != application_group}
+
     def complete(self, application_group: str) -> None:
         """Try again where an interpreter of this application group has failed: there is a request for it."""
         if not self._missing:
@@ -161,7 +163,7 @@ class ProcessGroup:
         if process.stage in (Stage.DRAINING, Stage.ENDED) or self._is_closing:
             return
         pool, bootstrap, preload = self._pools[name]
-        resident = _Resident(process=process, name=name, pool=pool, preload=preload)
+        resident = Resident(process=process, name=name, pool=pool, preload=preload)
         interpreter = resident.interpreter = DaemonInterpreter(
             bootstrap,
             address=process.address,
@@ -170,6 +172,7 @@ class ProcessGroup:
             on_pong=partial(self._resume, resident),
             on_end=partial(self._leave, resident),
             on_refusal=self._on_refusal,
+            on_alone=self._on_alone,
         )
         try:
             interpreter.start()
@@ -182,7 +185,7 @@ class ProcessGroup:
 
     # In the reaper's thread: what becomes of an interpreter
 
-    def _prepare(self, resident: _Resident) -> None:
+    def _prepare(self, resident: Resident) -> None:
         """It is set up, and may load what is to be preloaded."""
         assert resident.interpreter is not None
         with self._lock:
@@ -204,7 +207,7 @@ class ProcessGroup:
         if self._patience:
             self._reaper.later(self._patience, preloading.stop_waiting)
 
-    def _admit(self, resident: _Resident) -> None:
+    def _admit(self, resident: Resident) -> None:
         """It takes requests."""
         process, interpreter = resident.process, resident.interpreter
         assert interpreter is not None
@@ -214,12 +217,12 @@ class ProcessGroup:
                 process.members.append(resident.member)
                 self._succeed(process)
 
-    def _resume(self, resident: _Resident) -> None:
+    def _resume(self, resident: Resident) -> None:
         """It lives."""
         if resident.member is not None:
             resident.pool.resume(resident.member)
 
-    def _leave(self, resident: _Resident, interpreter: GroupInterpreter) -> None:
+    def _leave(self, resident: Resident, interpreter: GroupInterpreter) -> None:
         """It has ended."""
         process, pool = resident.process, resident.pool
         busy = pool.remove(resident.member) if resident.member is not None else []
@@ -228,7 +231,8 @@ class ProcessGroup:
         _forgo(resident)
         with self._lock:
             process.interpreters.discard(interpreter)
-            if process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing:
+            lasts = process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing
+            if lasts and resident.name in self._pools:
                 self._missing.add((process, resident.name))
             self._quit_if_empty(process)
         if interpreter.failure:
@@ -236,11 +240,14 @@ class ProcessGroup:
             error = InterpreterFailed(interpreter.failure)
             self._reaper.later(_MOMENT, lambda: None if pool.is_served else pool.refuse(error))
 
-    def give_up(self, worker: Worker) -> None:
-        """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor."""
+    def give_up(self, worker: Worker) -> bool:
+        """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor.
+
+        False for a worker that is nobody's here.
+        """
         process = self._process_of(worker.member)
         if process is None:
-            return
+            return False
         _log.error(
             "[%s] request #%d did not end within its time: its daemon process is replaced",
             worker.label,
@@ -248,6 +255,7 @@ class ProcessGroup:
         )
         worker.pool.drain(worker.member)
         self._replace(process, "a request does not end")
+        return True
 
     def _process_of(self, member: Member) -> DaemonProcess | None:
         return next((process for process in self.processes if process.kin is member.kin), None)
@@ -279,7 +287,8 @@ class ProcessGroup:
         """One of its interpreters takes requests: it may do all that another one did. Under the lock."""
         served = {member.pool for member in process.kin}
         for old in self._processes:
-            if old.successor is process and old.stage is Stage.SERVING and {one.pool for one in old.kin} <= served:
+            lasting = {one.pool for one in old.kin if one.pool not in self._vacated}
+            if old.successor is process and old.stage is Stage.SERVING and lasting <= served:
                 self._drain(old)
 
     def _check_started(self, process: DaemonProcess) -> None:

@@ -9,23 +9,25 @@ Imports ``config``, ``selection``, ``host``. Guarantees:
   gets no further request, and is closed only when all its workers have come back.
 - ``stop`` returns after the graceful time plus the interrupt time at the latest.
 - Daemon processes are started with the first request for one of their groups, or when the server starts.
+- A group whose interpreter an extension module refuses is moved once, with all its applications, into a daemon process
+  of its own: requests that run end where they are, those that wait come along.
 - The process's environment is read once: what GLOBAL writes into it later reaches no other group.
 """
 
 import itertools
 import logging
 import os
-import signal
 import threading
 import time
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from asyncgroups.config import Limits, ProcessSettings, Timeouts, WsgiApplication
 from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
+from asyncgroups.frontend import net
+from asyncgroups.frontend.isolation import Isolation, Key, Refusal
 from asyncgroups.frontend.processes import ProcessGroup
-from asyncgroups.host.ending import end
 from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.orphans import Orphan
@@ -48,8 +50,8 @@ _MARGIN = 0.25
 class Supervisor:
     """All interpreters of this process that ``asyncgroups`` has made. Thread-safe; holds no event loop.
 
-    on_refusal: called with application, extension module and its ImportError's text for each module that refuses to be
-    loaded, in a thread that must not wait.
+    on_refusal: called with application, extension module and its ImportError's text for each module that an application
+    goes on without, or fails for, in a thread that must not wait.
     """
 
     def __init__(
@@ -68,14 +70,16 @@ class Supervisor:
         """(process group, application group) to the applications that daemon processes load before their requests."""
         self._process_settings = process_groups
         self._process_groups: dict[str, ProcessGroup] = {}
+        self._apart: dict[Key, ProcessGroup] = {}
+        """Of application groups with processes of their own."""
         self._applications = applications
         self.limits = limits
         self.timeouts = timeouts
         self._global_threads = global_threads
         self._environ = dict(environ)
-        self._on_refusal = on_refusal
+        self.isolation: Isolation = Isolation(on_refusal)
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str], tuple[Pool, GroupSettings]] = {}
+        self._pools: dict[Key, tuple[Pool, GroupSettings, ProcessGroup | None]] = {}
         self._alive: dict[GroupInterpreter, Pool] = {}
         self._stuck: set[Pool] = set()
         self._failed: list[GroupInterpreter] = []
@@ -102,40 +106,39 @@ class Supervisor:
         """
         return self.pool_of((choice.process_group, choice.application_group), choice.mount.settings)
 
-    def pool_of(self, key: tuple[str, str], settings: GroupSettings) -> Pool:
+    def pool_of(self, key: Key, settings: GroupSettings) -> Pool:
         """The pool of (process group, application group). Raises as ``pool`` does."""
         found = self._pools.get(key)
         if found is None:
             with self._lock:
                 found = self._pools.get(key) or self._make(key, settings)
-        pool, first = found
+        pool, first, group = found
         if first is not settings and first != settings and key not in self._warned:
             self._warned.add(key)
             _log.warning(
-                "[%s] two mounts of this application group differ in threads, app_dir, python_path or process_env; "
-                "the settings of the first one that was asked for hold for both",
+                "[%s] two mounts of this application group differ in threads, isolation, app_dir, python_path or "
+                "process_env; the settings of the first one that was asked for hold for both",
                 label(key[1], key[0]),
             )
-        if key[0]:
-            self._process_groups[key[0]].complete(key[1])
+        if group is not None:
+            group.complete(key[1])
         return pool
 
-    def _make(self, key: tuple[str, str], settings: GroupSettings) -> tuple[Pool, GroupSettings]:
+    def _make(self, key: Key, settings: GroupSettings) -> tuple[Pool, GroupSettings, ProcessGroup | None]:
         if self._closing:
             raise ShuttingDown("the server shuts down")
-        _cast_net(self)
+        net.cast(self)
         process_group, application_group = key
         is_global = not application_group
-        if process_group:
+        if process_group or self.isolation.is_apart(key, settings):
             return self._make_in_processes(key, settings)
-        if not is_global and self._count() >= self.limits.groups:
+        if not is_global and self._count(key) >= self.limits.groups:
             raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
         if is_global and len(self._stuck) >= self.limits.groups:
             raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
         threads = self._global_threads if is_global else settings.threads
         app_dir = (settings.app_dir,)
         is_last = is_global and settings.host_path_first
-        own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env}
         interpreter = EmbeddedInterpreter(
             Bootstrap(
                 process_group=process_group,
@@ -143,72 +146,101 @@ class Supervisor:
                 threads=threads,
                 path=settings.python_path if is_last else app_dir + settings.python_path,
                 path_end=app_dir if is_last else (),
-                environ=None if is_global else tuple((self._environ | own).items()),
+                environ=None if is_global else tuple((self._environ | _encoded(settings.process_env)).items()),
                 applications=self._applications if is_global else None,
             ),
             reaper=self._reaper,
             on_end=self._ended,
-            on_refusal=self._on_refusal,
+            on_refusal=self.isolation.go_without,
         )
         pool = Pool(interpreter, threads=threads, backlog=self.limits.backlog)
+        pool.proven = set() if self.isolation.is_movable(key, settings) else None
         try:
             interpreter.start()
         except (OSError, RuntimeError) as error:
             interpreter.abandon()
             raise OSError(f"no thread for one more application group: {error}") from error
         self._alive[interpreter] = pool
-        self._pools[key] = pool, settings
-        return pool, settings
+        made = self._pools[key] = pool, settings, None
+        return made
 
-    def _make_in_processes(self, key: tuple[str, str], settings: GroupSettings) -> tuple[Pool, GroupSettings]:
+    def _make_in_processes(self, key: Key, settings: GroupSettings) -> tuple[Pool, GroupSettings, ProcessGroup]:
         process_group, application_group = key
-        if self._count() >= self.limits.groups:
+        if self._count(key) >= self.limits.groups:
             raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
-        group = self._process_group(process_group)
-        own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env}
+        is_apart = self.isolation.is_apart(key, settings)
+        group = self._group_apart(key, settings) if is_apart else self._process_group(process_group)
+        is_main = is_apart or not application_group
         bootstrap = Bootstrap(
             process_group=process_group,
             application_group=application_group,
             threads=settings.threads if application_group else group.settings.threads,
             path=(settings.app_dir, *settings.python_path, *group.settings.python_path),
-            environ=tuple({**group.environ, **own}.items()) if application_group else None,
+            environ=None if is_main else tuple({**group.environ, **_encoded(settings.process_env)}.items()),
         )
         pool = group.pool(bootstrap, backlog=self.limits.backlog, preload=self.preloaded.get(key, ()))
-        self._pools[key] = pool, settings
-        return pool, settings
+        pool.proven = set() if self.isolation.is_movable(key, settings) else None
+        made = self._pools[key] = pool, settings, group
+        return made
+
+    def _group_apart(self, key: Key, settings: GroupSettings) -> ProcessGroup:
+        """The processes of one application group, as its process group has them. Raises OSError."""
+        group = self._apart.get(key)
+        if group is None:
+            shared = self._process_settings.get(key[0]) or ProcessSettings(name="")
+            own = replace(shared, name=label(key[1], key[0]), threads=settings.threads)
+            group = self._start(own, _encoded(own.process_env.items()) | _encoded(settings.process_env))
+            self._apart[key] = group
+        return group
 
     def _process_group(self, name: str) -> ProcessGroup:
         """Raises OSError."""
         group = self._process_groups.get(name)
         if group is None:
             settings = self._process_settings[name]
-            own = {os.fsencode(name): os.fsencode(value) for name, value in settings.process_env.items()}
-            group = ProcessGroup(
-                settings,
-                environ=self._environ | own,
-                reaper=self._reaper,
-                number=self.number,
-                patience=self.timeouts.startup,
-                on_refusal=self._on_refusal,
-            )
-            _cast_net(self)
-            group.start()
-            self._process_groups[name] = group
+            group = self._process_groups[name] = self._start(settings, _encoded(settings.process_env.items()))
         return group
 
-    def _count(self) -> int:
-        """Application groups that have interpreters, GLOBAL apart."""
-        embedded = sum(1 for one in self._alive if one.bootstrap.environ is not None)
-        return embedded + sum(1 for process_group, _ in self._pools if process_group)
+    def _start(self, settings: ProcessSettings, process_env: dict[bytes, bytes]) -> ProcessGroup:
+        """Raises OSError, ShuttingDown."""
+        group = ProcessGroup(
+            settings,
+            environ=self._environ | process_env,
+            reaper=self._reaper,
+            number=self.number,
+            patience=self.timeouts.startup,
+            on_refusal=self.isolation.go_without,
+            on_alone=self._leave_alone,
+        )
+        net.cast(self)
+        group.start()
+        return group
+
+    def _count(self, key: Key) -> int:
+        """Other application groups that have, or are about to have, interpreters, GLOBAL apart.
+
+        One that was moved counts once, wherever its last requests are.
+        """
+        moved = self.isolation.moved
+        embedded = sum(1 for one in self._alive if not one.bootstrap.is_main and one.bootstrap.key not in moved)
+        in_processes = {known for known, (_, _, group) in self._pools.items() if group is not None}
+        return embedded + len((in_processes | moved) - {key})
+
+    def _all_process_groups(self) -> list[ProcessGroup]:
+        return [*self._process_groups.values(), *self._apart.values()]
 
     def _all_pools(self) -> list[Pool]:
-        return [*self._alive.values(), *(pool for group in self._process_groups.values() for pool in group.pools)]
+        return [*self._alive.values(), *(pool for group in self._all_process_groups() for pool in group.pools)]
 
     @property
     def pids(self) -> list[int]:
         """Of its daemon processes."""
-        groups = list(self._process_groups.values())
-        return [process.pid for group in groups for process in group.processes if process.pid is not None]
+        return [
+            process.pid
+            for group in self._all_process_groups()
+            for process in group.processes
+            if process.pid is not None
+        ]
 
     def start_processes(self) -> None:
         """Start every daemon process: the first request finds it there. What cannot be is tried again then."""
@@ -236,9 +268,58 @@ class Supervisor:
         pool.refuse(InterpreterFailed(interpreter.failure or "the interpreter has ended"))
 
     def _forget(self, pool: Pool) -> None:
-        for key, (known, _) in list(self._pools.items()):
+        for key, (known, _, _) in list(self._pools.items()):
             if known is pool:
                 del self._pools[key]
+
+    # Extension modules that refuse ------------------------------------------------------------------------------------
+
+    def move(self, worker: Worker, refusal: Refusal) -> bool:
+        """The interpreter of ``worker`` will not do for its application group; whether that has another place now.
+
+        From the next request on.
+        """
+        key = worker.member.interpreter.bootstrap.key
+        if worker.pool.proven is None:
+            self.isolation.fail(key, refusal)
+            return False
+        with self._lock:
+            self.isolation.move(key, refusal)
+        self._vacate(key, worker.pool)
+        return True
+
+    def has_left(self, worker: Worker) -> bool:
+        """Whether the application group has moved out of the interpreter of ``worker``, and has another place."""
+        return worker.pool.is_retired and worker.member.interpreter.bootstrap.key in self.isolation.moved
+
+    def _leave_alone(self, bootstrap: Bootstrap) -> bool:
+        """A daemon process has its main interpreter only, which is GLOBAL's; whether there is another place.
+
+        In the reaper's thread.
+        """
+        key = bootstrap.key
+        with self._lock:
+            pool = self._pools[key][0] if key in self._pools else None
+            if pool is None or pool.proven is None:
+                return False
+            self.isolation.leave_alone(key[0])
+        self._vacate(key, pool)
+        return True
+
+    def _vacate(self, key: Key, pool: Pool) -> None:
+        """Let ``pool`` take no more requests: those that wait ask for the group's next pool."""
+        pools = {pool}
+        with self._lock:
+            found = self._pools.get(key)
+            if found is not None and found[0].proven is not None:
+                pools.add(found[0])  # another one, where that of the worker was given up before
+                del self._pools[key]
+            group = self._process_groups.get(key[0])
+        if group is not None:
+            group.vacate(key[1])
+        for one in pools:
+            one.retire()
+            one.refuse(PoolRetired("the application group has moved into a daemon process"))
 
     # Workers that nobody waits for, or that do not come back ----------------------------------------------------------
 
@@ -254,17 +335,14 @@ class Supervisor:
 
     def give_up(self, worker: Worker) -> None:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
+        if any(group.give_up(worker) for group in self._all_process_groups()):
+            return
         pool = worker.pool
         with self._lock:
-            group = self._process_groups.get(worker.member.interpreter.bootstrap.process_group)
-            if group is None:
-                if pool in self._stuck or worker.member.interpreter not in self._alive:
-                    return
-                self._stuck.add(pool)
-                self._forget(pool)
-        if group is not None:
-            group.give_up(worker)
-            return
+            if pool in self._stuck or worker.member.interpreter not in self._alive:
+                return
+            self._stuck.add(pool)
+            self._forget(pool)
         _log.error(
             "[%s] request #%d did not end within %g s of its interrupt: its interpreter is given up, the next request "
             "to this application group gets a new one",
@@ -297,7 +375,7 @@ class Supervisor:
         with self._lock:
             self._closing = True
             alive = dict(self._alive)
-            groups = list(self._process_groups.values())
+            groups = self._all_process_groups()
         for group in groups:
             group.stop(self._end_at - _MARGIN - time.monotonic())
         for interpreter, pool in alive.items():
@@ -339,39 +417,5 @@ class Supervisor:
                 worker.channel.shut()
 
 
-# A server that is not ours may never say lifespan.shutdown; the interpreters have to be closed all the same. ``atexit``
-# would be too late: it runs after all threads have been joined, the interpreters' own among them.
-
-_supervisors: weakref.WeakSet[Supervisor] = weakref.WeakSet()
-_net_lock = threading.Lock()
-
-
-def _cast_net(supervisor: Supervisor) -> None:
-    """Raises ShuttingDown when it is too late."""
-    with _net_lock:
-        if supervisor in _supervisors:
-            return
-        # Private, and the only hook that runs before the threads are joined.
-        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
-        try:
-            register(_net)  # for each anew: it refuses as soon as the exit has begun
-        except RuntimeError as error:
-            raise ShuttingDown("the process comes to its end") from error
-        _supervisors.add(supervisor)
-
-
-def _net() -> None:
-    # Threads inside interpreters that are left would hang any other exit, or find a finalized runtime.
-    try:
-        with _net_lock:
-            supervisors = list(_supervisors)
-        for supervisor in supervisors:
-            supervisor.drain()  # all clocks at once: several take no longer than one
-        left = [label for supervisor in supervisors for label in supervisor.stop()]
-        if left:
-            end(1)
-    except KeyboardInterrupt:
-        end(128 + signal.SIGINT)  # as shells say it; who waits has seen enough
-    except BaseException:  # noqa: BLE001 - whatever it is: SystemExit out of a signal handler, no thread for a clock
-        _log.critical("the application groups cannot be closed", exc_info=True)
-        end(1)
+def _encoded(variables: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in variables}

@@ -46,7 +46,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from asyncgroups.errors import InterpreterFailed, ProtocolError
+from asyncgroups.errors import InterpreterFailed, MainInterpreterOnly, ProtocolError
 from asyncgroups.host.ending import end
 from asyncgroups.host.interpreters import Bootstrap, Inside, run_outliving
 from asyncgroups.wire import messages
@@ -201,14 +201,15 @@ def _admit(bootstrap: Bootstrap, connection: socket.socket) -> None:
 
 def _live(residence: _Residence, control: int, last_words: socket.socket) -> None:
     inside = Inside(residence.bootstrap, control, door=residence.door, on_over=partial(_move_out, residence))
-    reason = ""
+    kind, reason = messages.BROKEN, ""
     try:
         inside.live()
     except InterpreterFailed as error:
+        kind = messages.ALONE if isinstance(error, MainInterpreterOnly) else messages.BROKEN
         reason = str(error)
     with last_words, contextlib.suppress(OSError):
         if reason:
-            last_words.sendall(messages.texts(messages.BROKEN, reason[: messages.HEAD_LIMIT]))
+            last_words.sendall(messages.texts(kind, reason[: messages.HEAD_LIMIT]))
         last_words.shutdown(socket.SHUT_RDWR)
     try:
         inside.close()

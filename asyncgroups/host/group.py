@@ -93,7 +93,7 @@ class GroupInterpreter(ABC):
         *,
         reaper: Reaper,
         on_end: Callable[[GroupInterpreter], None],
-        on_refusal: Callable[[str, str, str], None] | None = None,
+        on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
     ) -> None:
         self.bootstrap = bootstrap
         self.label: str = label(bootstrap.application_group, bootstrap.process_group)
@@ -101,7 +101,8 @@ class GroupInterpreter(ABC):
         self.failure: str | None = None
         """Why it could not be made, or has died."""
         self.on_refusal = on_refusal
-        """Called with application, module and text for each extension module that refuses; in the reaper's thread."""
+        """Called, in the reaper's thread, for each extension module that an application goes on without: with the names
+        of process group and application group, application, module, and the text of the module's ImportError."""
         self._lock = threading.Lock()
         self._reaper = reaper
         self._on_end = on_end
@@ -197,15 +198,7 @@ class GroupInterpreter(ABC):
         elif kind == messages.REFUSED:
             application, module, text = messages.parse_texts(payload, 3)
             if self.on_refusal is not None:
-                self.on_refusal(application, module, text)
-            _log.warning(
-                "[%s] %s: the extension module %s refuses to be loaded in an interpreter of its own (%s). "
-                'If the application needs it, set application_group = "%%{GLOBAL}" for its mount.',
-                self.label,
-                repr(application) if application else "an application",
-                contained(module),
-                contained(text),
-            )
+                self.on_refusal(self.bootstrap.key, application, module, text)
         elif kind == messages.READY:
             with self._lock:
                 if self.state is State.STARTING:
@@ -232,7 +225,7 @@ class EmbeddedInterpreter(GroupInterpreter):
         *,
         reaper: Reaper,
         on_end: Callable[[GroupInterpreter], None],
-        on_refusal: Callable[[str, str, str], None] | None = None,
+        on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
     ) -> None:
         super().__init__(bootstrap, reaper=reaper, on_end=on_end, on_refusal=on_refusal)
         self.channel: wire.Channel

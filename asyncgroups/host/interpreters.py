@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyncgroups.errors import InterpreterFailed
+from asyncgroups.errors import InterpreterFailed, MainInterpreterOnly
 from asyncgroups.worker import main as worker_main
 
 if TYPE_CHECKING or sys.version_info >= (3, 14, 1):
@@ -59,9 +59,9 @@ _CHECK = "if left: raise SystemExit(left)"
 class Bootstrap:
     """What an interpreter is told at its start: folders for the head of ``sys.path``, its environment.
 
-    ``environ`` is None for GLOBAL, which lives in the main interpreter and keeps the process's environment. It alone
-    has ``path_end``, folders for the end of ``sys.path``, and ``applications``, callable objects by name, which never
-    cross to another interpreter.
+    ``environ`` is None for the main interpreter, which keeps the process's environment: for GLOBAL, and for a group
+    that has a daemon process of its own. GLOBAL alone has ``path_end``, folders for the end of ``sys.path``, and
+    ``applications``, callable objects by name, which never cross to another interpreter.
     """
 
     process_group: str
@@ -77,6 +77,11 @@ class Bootstrap:
     @property
     def is_main(self) -> bool:
         return self.environ is None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of process group and application group."""
+        return self.process_group, self.application_group
 
 
 class Inside:
@@ -168,7 +173,7 @@ class Inside:
 def _create() -> interpreters.Interpreter:
     if sys.version_info < OLDEST:
         version = ".".join(map(str, sys.version_info[:3]))
-        raise InterpreterFailed(
+        raise MainInterpreterOnly(
             f"Python {version} has one interpreter, which is for the application group %{{GLOBAL}} alone"
         )
     return interpreters.create()

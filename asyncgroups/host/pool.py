@@ -163,6 +163,8 @@ class Pool:
         self._request_timeout = request_timeout
         self._on_served = on_served
         self.state: State = State.OPEN
+        self.proven: set[str] | None = None
+        """Applications that are known to load in its interpreter; None where the group cannot leave that anyway."""
         self._threads = threads
         self._backlog = backlog
         self._lock = threading.Lock()
@@ -192,10 +194,20 @@ class Pool:
         return self._lasting
 
     @property
+    def is_retired(self) -> bool:
+        """Whether it takes no more requests."""
+        return self.state is State.RETIRED
+
+    @property
     def is_served(self) -> bool:
         """Whether there is an interpreter that takes requests."""
         with self._lock:
             return any(member.state is not State.RETIRED for member in self._members)
+
+    def prove(self, application: str) -> None:
+        """``application`` loads."""
+        if self.proven is not None:
+            self.proven.add(application)
 
     # Interpreters -----------------------------------------------------------------------------------------------------
 

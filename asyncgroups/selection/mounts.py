@@ -29,6 +29,7 @@ class GroupSettings:
     """The settings that belong to the application group and not to one mount: its mounts have to agree on them.
 
     threads: number of OS threads that live in the group's interpreter.
+    isolation: "interpreter", "process" or "auto"; says nothing about GLOBAL.
     app_dir: path of the folder that comes first in ``sys.path``.
     python_path: paths of further folders, in order.
     process_env: variables of the group's own ``os.environ``, (name, value), sorted by name.
@@ -36,6 +37,7 @@ class GroupSettings:
     """
 
     threads: int = 1
+    isolation: str = "auto"
     app_dir: str
     python_path: tuple[str, ...] = ()
     process_env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -54,9 +56,9 @@ class Mount:
     preload: whether the application is loaded before the first request.
     settings: what belongs to the group.
     place: where the mount stands in the configuration, for messages: ``mount[0]``.
-    origins: for ``path``, ``application_group``, ``process_group``, ``env`` and ``process_group.env`` (the variables
-    that the groups' names depend on) the place where that was written, ``virtual_host[0].application_group``; a default
-    has none.
+    origins: for ``path``, ``application_group``, ``process_group``, ``isolation``, ``env`` and ``process_group.env``
+    (the variables that the groups' names depend on) the place where that was written,
+    ``virtual_host[0].application_group``; a default has none.
     Source: WSGIScriptAlias.
     """
 

@@ -6,7 +6,8 @@ and no marshal: the other side may run as another user, so that each message is 
 
 On a worker's channel, front end to worker::
 
-    REQUEST   a head, whether the body is complete, the body's first bytes     starts an exchange
+    REQUEST   a head, whether the body is complete and whether LOADED is wanted, the body's first bytes
+              starts an exchange; where LOADED is wanted nothing more comes before that
     LOAD      an application                                                   an exchange without a response
     BODY      bytes of the request body                                        costs credit
     BODY_END  -                                                                the request body is complete
@@ -17,6 +18,10 @@ worker to front end::
 
     LOADING   -                 the application is being imported
     LOADED    -                 ... and is there
+    UNFIT     application, module, text, kind, reason    ... and does not load, since an extension module refuses to be
+              loaded in this interpreter: text is its error's, kind the name of the exception that came of it, reason
+              what the log would say; nothing of the request has been used, DONE follows
+    LACKING   application, module, text     an extension module refuses, and the request fails: START or FAILED follows
     TAKEN     a number of bytes the application has taken from the request body: credit for the front end
     START     a head, whether the response is complete, the body's first bytes
     CHUNK     bytes of the response body                                       costs credit
@@ -36,10 +41,12 @@ and from it::
 
     READY     -                 the interpreter is set up
     RECORD    level, exchange, text                                            a log record
-    REFUSED   application, module, text   an extension module does not load in this interpreter
+    REFUSED   application, module, text   an extension module does not load in this interpreter; the application goes
+              on without it
     STOPPED   number of workers that had not ended
     PONG      -                 yes
     BROKEN    a reason          it could not be made, or has died
+    ALONE     a reason          it could not be made: this Python has its main interpreter only
 
 A daemon process takes connections; the first message on one says what it is for::
 
@@ -51,6 +58,7 @@ from asyncgroups.errors import ProtocolError
 
 __all__ = [
     "ABORT",
+    "ALONE",
     "BODY",
     "BODY_END",
     "BROKEN",
@@ -65,6 +73,7 @@ __all__ = [
     "FRAME_HEADER",
     "HEAD_LIMIT",
     "INTERRUPT",
+    "LACKING",
     "LARGEST_CHUNK",
     "LARGEST_FRAME",
     "LOAD",
@@ -83,6 +92,7 @@ __all__ = [
     "STOPPED",
     "TAKEN",
     "TOKEN",
+    "UNFIT",
     "WINDOW",
     "WORKER",
     "Record",
@@ -104,6 +114,7 @@ __all__ = [
     "request",
     "start",
     "texts",
+    "unfit",
 ]
 
 REQUEST = 1
@@ -122,6 +133,8 @@ FILE = 21
 END = 22
 FAILED = 23
 DONE = 24
+UNFIT = 25
+LACKING = 26
 
 WORKER = 32
 INTERRUPT = 33
@@ -134,6 +147,7 @@ REFUSED = 50
 STOPPED = 51
 BROKEN = 52
 PONG = 53
+ALONE = 54
 
 OPEN = 64
 QUIT = 65
@@ -236,6 +250,12 @@ def parse_texts(payload: bytes, count: int) -> list[str]:
     return [value.decode("utf-8", "replace") for value in values]
 
 
+def unfit(application: str, refusal: tuple[str, str], *, kind: str, reason: str) -> bytes:
+    """The frame of UNFIT, ``refusal`` being module and text; a reason beyond HEAD_LIMIT loses its middle."""
+    encoded = _shortened(reason.encode("utf-8", "backslashreplace"), HEAD_LIMIT)
+    return texts(UNFIT, application, *refusal, kind, encoded.decode("utf-8", "replace"))
+
+
 class Record:
     """A log record: a level of the logging module, the exchange it belongs to (0: none), its text."""
 
@@ -249,13 +269,15 @@ class Record:
 
 def record(level: int, exchange: int, text: str) -> bytes:
     """The frame of a log record; a text beyond LARGEST_FRAME loses its middle, and says so."""
-    encoded = text.encode("utf-8", "backslashreplace")
-    room = LARGEST_FRAME - 9
-    if len(encoded) > room:
-        half = room // 2 - 64
-        left_out = len(encoded) - 2 * half
-        encoded = encoded[:half] + b"\n[... %d bytes left out ...]\n" % left_out + encoded[-half:]
+    encoded = _shortened(text.encode("utf-8", "backslashreplace"), LARGEST_FRAME - 9)
     return frame(RECORD, bytes((level,)) + exchange.to_bytes(8) + encoded)
+
+
+def _shortened(encoded: bytes, room: int) -> bytes:
+    if len(encoded) <= room:
+        return encoded
+    half = room // 2 - 64
+    return encoded[:half] + b"\n[... %d bytes left out ...]\n" % (len(encoded) - 2 * half) + encoded[-half:]
 
 
 def parse_record(payload: bytes) -> Record:
@@ -271,7 +293,8 @@ def parse_record(payload: bytes) -> Record:
 class Request:
     """A request as it crosses: raw parts of the ASGI scope, out of which the worker builds the environ.
 
-    ``script_name`` and ``path_info`` are percent-encoded; ``env`` and ``headers`` are alternating names and values.
+    ``script_name`` and ``path_info`` are percent-encoded; ``env`` and ``headers`` are alternating names and values;
+    ``asks``: whether LOADED is wanted.
     """
 
     application: bytes
@@ -289,6 +312,7 @@ class Request:
 
     __slots__ = (
         "application",
+        "asks",
         "body",
         "client_host",
         "client_port",
@@ -307,7 +331,7 @@ class Request:
         "target",
     )
 
-    def __init__(self, fields: list[bytes], *, complete: bool, body: bytes) -> None:
+    def __init__(self, fields: list[bytes], *, complete: bool, body: bytes, asks: bool = False) -> None:
         first_header = 2 + _FIXED + 2 * int(fields[1])
         if not fields[0].isdigit() or not fields[1].isdigit() or first_header > len(fields):
             raise ValueError("numbers that are none, or too large")
@@ -329,6 +353,7 @@ class Request:
         self.env: list[bytes] = fields[2 + _FIXED : first_header]
         self.headers: list[bytes] = fields[first_header:]
         self.complete: bool = complete
+        self.asks: bool = asks
         self.body: bytes = body
         if len(self.headers) % 2 or len(self.env) % 2:
             raise ValueError("an odd number of names and values")
@@ -336,6 +361,7 @@ class Request:
 
 _FIXED = 12
 _COMPLETE = 1
+_ASKS = 2
 
 
 def request(exchange: int, parts: tuple[bytes, ...], env: list[bytes], headers: list[bytes]) -> bytes:
@@ -348,9 +374,9 @@ def parse_request(payload: bytes) -> Request:
 
     Raises ProtocolError when it is not one.
     """
-    complete, head, body = _parse_head(payload)
+    flags, head, body = _parse_head(payload)
     try:
-        return Request(head.split(b"\0"), complete=complete, body=body)
+        return Request(head.split(b"\0"), complete=flags & _COMPLETE != 0, body=body, asks=flags & _ASKS != 0)
     except (ValueError, IndexError):
         raise ProtocolError("a malformed request head") from None
 
@@ -380,13 +406,16 @@ class Start:
         self.body: bytes = body
 
 
-def start(kind: int, head: bytes, body: bytes, *, complete: bool) -> bytes:
-    """The frame of a REQUEST or a START: flags, the head's length, the head, the first bytes of the body."""
+def start(kind: int, head: bytes, body: bytes, *, complete: bool, asks: bool = False) -> bytes:
+    """The frame of a REQUEST or a START: flags, the head's length, the head, the first bytes of the body.
+
+    asks: in a REQUEST, whether LOADED is wanted.
+    """
     length = len(head)
     return b"%c%b%c%b%b%b" % (
         kind,
         (5 + length + len(body)).to_bytes(4),
-        _COMPLETE if complete else 0,
+        (_COMPLETE if complete else 0) | (_ASKS if asks else 0),
         length.to_bytes(4),
         head,
         body,
@@ -398,7 +427,7 @@ def parse_start(payload: bytes) -> Start:
 
     Raises ProtocolError when it is not one: the worker checks what an application says, this checks the worker.
     """
-    complete, head, body = _parse_head(payload)
+    flags, head, body = _parse_head(payload)
     fields = head.split(b"\0")
     status = fields[0]
     if len(fields) % 2 == 0 or len(status) != 3 or not status.isdigit() or b"\n" in head or b"\r" in head:
@@ -406,11 +435,11 @@ def parse_start(payload: bytes) -> Start:
     if not b"200" <= status <= b"599":
         raise ProtocolError("a malformed response head")
     headers = list(zip(fields[1::2], fields[2::2], strict=True))
-    return Start(int(status), headers, complete=complete, body=body)
+    return Start(int(status), headers, complete=flags & _COMPLETE != 0, body=body)
 
 
-def _parse_head(payload: bytes) -> tuple[bool, bytes, bytes]:
+def _parse_head(payload: bytes) -> tuple[int, bytes, bytes]:
     end = 5 + int.from_bytes(payload[1:5])
     if len(payload) < max(5, end):
         raise ProtocolError("a head that ends too early")
-    return payload[0] & _COMPLETE != 0, payload[5:end], payload[end:]
+    return payload[0], payload[5:end], payload[end:]

@@ -8,6 +8,8 @@ Standard library and ``wire``. Guarantees:
 - An ABORT is noticed at the latest with the next read or write of the application.
 """
 
+from __future__ import annotations
+
 from asyncgroups.errors import ChannelClosed, ClientDisconnected, ProtocolError
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
@@ -15,15 +17,32 @@ from asyncgroups.wire.channel import Channel
 __all__ = ["Exchange"]
 
 _GRANT = messages.WINDOW // 4
+_LONGEST = 8 * 1024
+"""Characters of an extension module's name, or of its error's text."""
 
 
 class Exchange:
     """The worker's half of an exchange."""
 
-    __slots__ = ("_arrived", "_channel", "_credit", "_held", "_taken", "aborted", "complete", "number")
+    __slots__ = (
+        "_arrived",
+        "_channel",
+        "_credit",
+        "_held",
+        "_taken",
+        "aborted",
+        "application",
+        "complete",
+        "number",
+        "refusals",
+    )
 
-    def __init__(self, channel: Channel, number: int, *, body: bytes, complete: bool) -> None:
+    def __init__(self, channel: Channel, number: int, *, application: str = "", body: bytes, complete: bool) -> None:
         self.number: int = number
+        self.application: str = application
+        """``module:attribute``, or the name of a callable object."""
+        self.refusals: Sequence[tuple[str, str]] = ()
+        """Extension modules that have refused since the application was loaded, with the texts of their errors."""
         self.complete: bool = complete
         """Whether the last byte of the request body has arrived."""
         self.aborted: str | None = None
@@ -65,6 +84,8 @@ class Exchange:
         With ``last`` nothing of the application's is left to run, and it goes out together with DONE: one message, one
         wake-up. Raises ClientDisconnected.
         """
+        if self.refusals and head.startswith(b"5"):
+            self.lack(None)
         if last and complete and len(body) <= messages.LARGEST_CHUNK:
             self._held = messages.start(messages.START, head, body, complete=True)
             return
@@ -106,6 +127,32 @@ class Exchange:
                 self._hear(frame)
         except ChannelClosed as error:
             self._gone(str(error))
+
+    # Extension modules that refuse ------------------------------------------------------------------------------------
+
+    def refuse(self, module: str, text: str) -> None:
+        """``module`` has refused to be loaded, with an ImportError that says ``text``."""
+        self.refusals = [*self.refusals, (module[:_LONGEST], text[:_LONGEST])]
+
+    def culprit(self, error: BaseException | None) -> tuple[str, str] | None:
+        """The one that ``error`` came of, however often it was wrapped."""
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            for module, text in self.refusals:
+                if type(error) is ImportError and str(error)[:_LONGEST] == text:
+                    return module, text
+            error = error.__cause__ or error.__context__
+        return None
+
+    def lack(self, error: BaseException | None) -> None:
+        """The request fails, with ``error`` or a response that says so, after an extension module has refused.
+
+        Raises ClientDisconnected.
+        """
+        module, text = self.culprit(error) or self.refusals[-1]
+        self.refusals = ()
+        self._send(messages.texts(messages.LACKING, self.application, module, text))
 
     # Both -------------------------------------------------------------------------------------------------------------
 
@@ -153,3 +200,8 @@ class Exchange:
             self.aborted = payload.decode("utf-8", "replace") or "the client has gone"
         else:
             raise ProtocolError(f"message {kind} in the middle of an exchange")
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence

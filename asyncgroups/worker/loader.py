@@ -1,11 +1,9 @@
-"""Finds an application by its import string, and records extension modules that refuse to be loaded. Standard library.
+"""Finds an application by its import string. Standard library.
 
 Guarantees:
 
 - An application is imported once, however many workers ask for it at the same time; the others wait for that.
 - A failure is not remembered: the next request tries again. An interrupted worker leaves no lock behind.
-- Each refusal is recorded where it happens, in the loader, because applications swallow, wrap or postpone the
-  ImportError; once for each application and module.
 """
 
 from __future__ import annotations
@@ -13,13 +11,19 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from importlib import machinery
 
-__all__ = ["Loader", "LoadingFailed", "report"]
+__all__ = ["Loader", "LoadingFailed"]
 
 
 class LoadingFailed(Exception):
-    """Raised by ``Loader.load``; its cause is what the import raised, and ``str()`` a sentence for the log."""
+    """Raised by ``Loader.load``; its cause is what the import raised, and ``str()`` a sentence for the log.
+
+    is_import: whether what failed was the import of a module that is there.
+    """
+
+    def __init__(self, sentence: str, *, is_import: bool = False) -> None:
+        super().__init__(sentence)
+        self.is_import = is_import
 
 
 class Loader:
@@ -69,11 +73,12 @@ def _find(application: str) -> Callable[..., Iterable[bytes]]:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise LoadingFailed(f"there is no module {error.name!r} on sys.path") from error
-        raise LoadingFailed(f"importing {module_name!r} failed") from error
+        raise LoadingFailed(f"importing {module_name!r} failed", is_import=True) from error
     except SystemExit as error:
-        raise LoadingFailed(f"importing {module_name!r} called sys.exit({error.code!r})") from error
+        sentence = f"importing {module_name!r} called sys.exit({error.code!r})"
+        raise LoadingFailed(sentence, is_import=True) from error
     except BaseException as error:
-        raise LoadingFailed(f"importing {module_name!r} failed") from error
+        raise LoadingFailed(f"importing {module_name!r} failed", is_import=True) from error
     try:
         return _look_up(module, attribute)
     except LoadingFailed:
@@ -97,42 +102,7 @@ def _look_up(module: ModuleType, attribute: str) -> Callable[..., Iterable[bytes
     return found
 
 
-def report(tell: Callable[[str, str], None]) -> None:
-    """Call ``tell(module, text)`` for each extension module that refuses to be loaded into this interpreter (PEP 489).
-
-    A hook around the creation of modules, for files as well as for built-in modules.
-    """
-    of_files = machinery.ExtensionFileLoader.create_module
-    of_built_ins = machinery.BuiltinImporter.create_module
-
-    def create_from_file(loader: machinery.ExtensionFileLoader, spec: ModuleSpec) -> ModuleType:
-        with _telling(tell, spec):
-            return of_files(loader, spec)
-
-    def create_built_in(spec: ModuleSpec) -> ModuleType | None:
-        with _telling(tell, spec):
-            return of_built_ins(spec)
-
-    machinery.ExtensionFileLoader.create_module = create_from_file  # type: ignore[method-assign, assignment]
-    machinery.BuiltinImporter.create_module = staticmethod(create_built_in)  # type: ignore[method-assign]
-
-
-class _telling:  # noqa: N801 - reads as a statement; contextlib would have to be imported in every interpreter
-    def __init__(self, tell: Callable[[str, str], None], spec: ModuleSpec) -> None:
-        self._tell = tell
-        self._spec = spec
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        # traceback tries _suggestions for each NameError, and does well without.
-        if isinstance(error, ImportError) and "subinterpreter" in str(error) and self._spec.name != "_suggestions":
-            self._tell(self._spec.name, str(error))
-
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from importlib.machinery import ModuleSpec
     from types import ModuleType

@@ -26,7 +26,8 @@ from asyncgroups.worker.crew import Crew, Post
 from asyncgroups.worker.environ import EnvironBuilder, header_value
 from asyncgroups.worker.exchange import Exchange
 from asyncgroups.worker.journal import DEBUG, ERROR, INFO, Journal, LineStream
-from asyncgroups.worker.loader import Loader, LoadingFailed, report
+from asyncgroups.worker.loader import Loader, LoadingFailed
+from asyncgroups.worker.refusals import Refusals
 from asyncgroups.worker.streams import Input
 
 __all__ = ["run"]
@@ -95,14 +96,12 @@ class _Interpreter:
         self.journal = journal
         self.loader = Loader()
         self.environs = environs
-        self.running: dict[int, str] = {}
-        """Thread identifier to the application that it loads or runs."""
+        self.refusals = Refusals(journal)
         # Isolated interpreters have no daemon threads; in the main one the server ends them.
         self.crew = Crew(name=application_group or "GLOBAL", limit=limit, daemon=not isolated)
         self.control = Control(journal, self.crew, hire=self._hire, on_stop=self._end)
         self._isolated = isolated
         self._streams: tuple[LineStream, ...] = ()
-        self._refused: set[tuple[str, str]] = set()
 
     def isolate(self, environ: tuple[tuple[bytes, bytes], ...]) -> None:
         """Give this interpreter an environment, streams and hooks of its own. Once, before anything is imported."""
@@ -115,7 +114,7 @@ class _Interpreter:
         sys.stderr = stderr = LineStream(self.journal, ERROR, "<stderr>")
         self._streams = stdout, stderr
         threading.excepthook = self._report_thread
-        report(self._refuse)
+        self.refusals.watch()
 
     def flush(self) -> None:
         """Send what this thread has written without a newline."""
@@ -134,12 +133,6 @@ class _Interpreter:
                 self.journal.record(ERROR, f"an atexit function failed:\n{_traceback(error)}")
             sys.stdout.flush()
             sys.stderr.flush()
-
-    def _refuse(self, module: str, text: str) -> None:
-        application = self.running.get(threading.get_ident(), "")
-        if (application, module) not in self._refused:
-            self._refused.add((application, module))
-            self.journal.tell(messages.texts(messages.REFUSED, application, module, text))
 
     def _report_thread(self, arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
@@ -187,9 +180,15 @@ class _Worker(Worker):
     def exchange(self, payload: bytes) -> None:
         """Run one request, from REQUEST to DONE. Raises ChannelClosed, ProtocolError."""
         request = messages.parse_request(payload)
-        exchange = Exchange(self._channel, request.exchange, body=request.body, complete=request.complete)
-        response = wsgi.Response(exchange, request.method)
         application = request.application.decode()
+        exchange = Exchange(
+            self._channel,
+            request.exchange,
+            application=application,
+            body=request.body,
+            complete=request.complete,
+        )
+        response = wsgi.Response(exchange, request.method)
 
         def respond() -> None:
             length = header_value(request.headers, b"content-length")
@@ -198,14 +197,14 @@ class _Worker(Worker):
             callable_ = self._interpreter.loader.get(application)
             if callable_ is None:
                 callable_ = self._load(exchange, application)
-            elif self._is_new:
+            elif self._is_new or request.asks:
                 exchange.tell(messages.frame(messages.LOADED))  # another worker has: the time for starting is over
             self._is_new = False
             wsgi.run(callable_, environ, response)
 
-        error = self._attempt(exchange, application, respond)
+        error = self._attempt(exchange, respond)
         if error is not None:
-            self._explain(error, exchange, response, application)
+            self._explain(error, exchange, response)
             error = None  # and with it, before the worker is free, what the application's frames hold
         try:
             response.close()
@@ -216,16 +215,16 @@ class _Worker(Worker):
     def load(self, payload: bytes) -> None:
         """Load an application before its first request, from LOAD to DONE. Raises ChannelClosed."""
         number, application = messages.parse_texts(payload, 2)
-        exchange = Exchange(self._channel, int(number), body=b"", complete=True)
-        error = self._attempt(exchange, application, lambda: self._load(exchange, application))
+        exchange = Exchange(self._channel, int(number), application=application, body=b"", complete=True)
+        error = self._attempt(exchange, lambda: self._load(exchange, application))
         if error is not None:
-            self._explain(error, exchange, wsgi.Response(exchange, b""), application)
+            self._explain(error, exchange, wsgi.Response(exchange, b""))
         self._finish(exchange)
 
-    def _attempt(self, exchange: Exchange, application: str, action: Callable[[], object]) -> BaseException | None:
+    def _attempt(self, exchange: Exchange, action: Callable[[], object]) -> BaseException | None:
         """Do ``action`` inside the region that can be interrupted; returns what it raised."""
         self._journal.exchanges[self.thread] = exchange.number
-        self._interpreter.running[self.thread] = application
+        self._interpreter.refusals.running[self.thread] = exchange
         region = self.region
         assert region is not None
         error: BaseException | None = None
@@ -255,7 +254,9 @@ class _Worker(Worker):
     def _finish(self, exchange: Exchange) -> None:
         self._interpreter.flush()
         del self._journal.exchanges[self.thread]
-        del self._interpreter.running[self.thread]
+        del self._interpreter.refusals.running[self.thread]
+        if exchange.refusals:
+            self._interpreter.refusals.go_without(exchange)
         if self._channel.torn:  # not to be used again: no DONE, the pool loses this worker
             raise ChannelClosed("an interrupt has torn a message")
         exchange.done()
@@ -263,12 +264,14 @@ class _Worker(Worker):
     def _load(self, exchange: Exchange, application: str) -> Callable[..., Iterable[bytes]]:
         exchange.tell(messages.frame(messages.LOADING))
         found = self._interpreter.loader.load(application)
+        if exchange.refusals:
+            self._interpreter.refusals.go_without(exchange)
         exchange.tell(messages.frame(messages.LOADED))
         return found
 
-    def _explain(self, error: BaseException, exchange: Exchange, response: wsgi.Response, application: str) -> None:
-        """One log record for what went wrong, and FAILED."""
-        kind = type(error)
+    def _explain(self, error: BaseException, exchange: Exchange, response: wsgi.Response) -> None:
+        """One log record for what went wrong, and FAILED; or UNFIT, with the record in it."""
+        kind, application = type(error), exchange.application
         if isinstance(error, OSError) and exchange.aborted is not None:
             self._journal.record(DEBUG, f"{application}: {exchange.aborted}")
         elif isinstance(error, RequestInterrupted):
@@ -278,7 +281,13 @@ class _Worker(Worker):
         elif isinstance(error, LoadingFailed):
             cause = error.__cause__ or error
             kind = type(cause)
-            self._journal.record(ERROR, f"{application!r} does not load: {error}\n{_traceback(cause)}")
+            reason = f"{application!r} does not load: {error}\n{_traceback(cause)}"
+            refusal = self._interpreter.refusals.why_unfit(exchange, error)
+            if refusal is not None:
+                exchange.refusals = ()
+                response.be_unfit(refusal, kind=kind.__name__, reason=reason)
+                return
+            self._journal.record(ERROR, reason)
         else:
             self._journal.record(ERROR, f"exception in {application!r}:\n{_traceback(error)}")
         response.fail(kind.__name__)

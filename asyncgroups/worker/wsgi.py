@@ -10,7 +10,7 @@ Standard library, ``wire`` and ``worker``. Guarantees:
 
 from __future__ import annotations
 
-from asyncgroups.errors import ClientDisconnected
+from asyncgroups.errors import ClientDisconnected, RequestInterrupted
 from asyncgroups.wire import messages
 from asyncgroups.worker.exchange import Exchange
 from asyncgroups.worker.streams import FileWrapper, regular_file
@@ -151,14 +151,24 @@ class Response:
         self._move(WHOLE)
         self._exchange.tell(messages.END_FRAME)
 
-    def fail(self, reason: str) -> None:
-        """There is no response, or not the rest of it."""
+    def fail(self, reason: str, error: BaseException | None = None) -> None:
+        """There is no response, or not the rest of it, because of ``error``."""
         if self.state is not WHOLE and self.state is not FAILED:
             self._move(FAILED)
             try:
+                if self._exchange.refusals and not isinstance(error, ClientDisconnected | RequestInterrupted | None):
+                    self._exchange.lack(error)
                 self._exchange.tell(messages.frame(messages.FAILED, reason.encode("utf-8", "backslashreplace")))
             except ClientDisconnected:
                 pass  # the front end has gone: nobody is left to tell
+
+    def be_unfit(self, refusal: tuple[str, str], *, kind: str, reason: str) -> None:
+        """The application does not load here; see UNFIT."""
+        self._move(FAILED)
+        try:
+            self._exchange.tell(messages.unfit(self._exchange.application, refusal, kind=kind, reason=reason))
+        except ClientDisconnected:
+            pass  # as above
 
     def close(self) -> None:
         """Call close() of the iterable, where it has one, unless that has been done. Raises whatever it raises."""
@@ -216,7 +226,7 @@ def run(application: Callable[..., Iterable[bytes]], environ: dict[str, object],
                     break
             response.finish()
     except BaseException as error:
-        response.fail(type(error).__name__)  # the client need not wait for close()
+        response.fail(type(error).__name__, error)  # the client need not wait for close()
         raise
     finally:
         response.close()

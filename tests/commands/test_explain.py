@@ -16,7 +16,7 @@ from tests.serving import APPS, ROOT, Server, serving
 
 KEYS = [
     *["virtual_host", "mount", "script_name", "path_info", "process_group", "sticky"],
-    *["application_group", "application", "decided_by"],
+    *["application_group", "isolation", "application", "decided_by"],
 ]
 
 # One line for each setting: the sentences name them.
@@ -296,6 +296,7 @@ def test_the_command_line_as_a_context(run: Run) -> None:
         "mount": 'path = "/" in mount[0]',
         "process_group": 'the default, ""',
         "application_group": 'application_group = "%{SERVER}" from the command line (--application-group)',
+        "isolation": "the default",
     }
 
 
@@ -312,11 +313,13 @@ def test_what_a_reader_sees(run: Run, file: Path) -> None:
         "PATH_INFO          /x",
         'process group      embedded               (the default, "")',
         f"application group  blog.example.com:8000  ({group})",
+        "isolation          auto                   (the default)",
         "application        commands_told:application",
     ]
     result = run("explain", str(file), "/global")
     assert '\nPATH_INFO          ""\n' in result.stdout
     assert "\napplication group  %{GLOBAL}  (" in result.stdout
+    assert "\nisolation          -\n" in result.stdout
 
 
 FORGED = "\napplication group  admin\x1b[2J\u202e"
@@ -336,7 +339,7 @@ def test_nothing_makes_lines_of_its_own(run: Run, tmp_path: Path, url: str) -> N
         assert len(lines) == 2
         assert lines[1].endswith("in server config, whose mounts are /shop\\u202e")
     else:
-        assert len(lines) == 7
+        assert len(lines) == 8
         assert lines[1].startswith("mount              /shop\\u202e  (path = ")
         assert lines[1].endswith(f"{ESCAPED}.toml:3))")
         assert lines[3] == f"PATH_INFO          /{ESCAPED}"

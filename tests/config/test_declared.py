@@ -112,6 +112,7 @@ server_name = "www.example.com"
 app_dir = "site"
 python_path = ["lib", "/"]
 application_group = "%{SERVER}"
+isolation = "process"
 threads = 2
 preload = true
 log_level = "debug"
@@ -141,6 +142,7 @@ server_name = "blog.example.com:8080"
 server_alias = ["*.blog.example.com"]
 application_group = "blog"
 process_group = "back office"
+isolation = "interpreter"
 preload = false
 [[virtual_host.mount]]
 path = "/"
@@ -168,6 +170,7 @@ def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.Monkey
                 server_alias=("*.blog.example.com",),
                 application_group="blog",
                 process_group="back office",
+                isolation="interpreter",
                 preload=False,
                 mounts=[Mount("/", "blog:app", app_dir=Path("lib"), python_path=())],
             ),
@@ -177,6 +180,7 @@ def test_python_says_what_a_file_says(tmp_path: Path, monkeypatch: pytest.Monkey
         python_path=["lib", Path("/")],
         application_group="%{SERVER}",
         process_group="",
+        isolation="process",
         threads=2,
         preload=True,
         log_level="debug",

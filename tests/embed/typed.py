@@ -26,7 +26,7 @@ def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 groups = ApplicationGroups(
     mounts=[
-        Mount("/shop", "shop.wsgi:application", application_group="shop", threads=4, preload=True),
+        Mount("/shop", "shop.wsgi:application", application_group="shop", isolation="process", threads=4, preload=True),
         Mount("/old", Flask("old"), application_group="%{GLOBAL}"),
         Mount("/older", wsgi, application_group="%{GLOBAL}", env={"SITE": "old"}),
     ],

@@ -10,9 +10,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asyncgroups.errors import ChannelClosed
-from asyncgroups.frontend import lease
-from asyncgroups.frontend.lease import Lease, State, take
+from asyncgroups.errors import ChannelClosed, ProtocolError
+from asyncgroups.frontend import taking
+from asyncgroups.frontend.isolation import Refusal
+from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State
+from asyncgroups.frontend.taking import take
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
@@ -125,7 +127,7 @@ class Shop:
         self.adopted.append(worker)
 
     async def take(self, number: int) -> Lease:
-        lease = await take(self, lambda: self.pool, number, first=request(number))
+        lease = await take(self, lambda: self.pool, number, first=lambda _: request(number))
         assert lease is not None
         try:
             if lease.sent < len(request(number)):
@@ -155,6 +157,58 @@ def shop() -> Iterator[Shop]:
         channel.close()
     for worker in [one for member in shop.pool._members for one in (*member.idle, *member.busy)]:
         worker.channel.close()
+
+
+TEXTS = ("shop:app", "numpy", "it refuses")
+MET: dict[str, tuple[bytes, bool, type[Exception], State]] = {
+    "moved": (messages.unfit("shop:app", TEXTS[1:], kind="E", reason="why"), True, GroupMoved, State.BUSY),
+    "not moved": (messages.unfit("shop:app", TEXTS[1:], kind="E", reason="why"), False, ApplicationFailed, State.BUSY),
+    "no refusal": (messages.texts(messages.UNFIT, "a"), True, ProtocolError, State.LOST),
+    "nothing lacking": (messages.texts(messages.LACKING, "a"), True, ProtocolError, State.LOST),
+}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(("frame", "moves", "error", "state"), MET.values(), ids=MET)
+async def test_an_application_that_is_unfit(
+    shop: Shop, frame: bytes, moves: bool, error: type[Exception], state: State, at_once: bool
+) -> None:
+    """The supervisor says whether there is another place; a worker that says something else is lost."""
+    lease = await shop.take(1)
+    refusals: list[Refusal] = []
+    shop.move = lambda _, refusal: refusals.append(refusal) or moves
+    shop.theirs[-1].send(messages.frame(messages.TAKEN, bytes(8)) + frame if at_once else frame)
+    if at_once:
+        assert await lease.next(PATIENCE) == (messages.TAKEN, bytes(8))
+    with pytest.raises(error):
+        lease.heard() if at_once else await lease.next(PATIENCE)
+    assert refusals == ([Refusal(*TEXTS)] if error is not ProtocolError else [])
+    assert lease.state is state
+    lease.end()
+
+
+async def test_what_is_lacking(shop: Shop) -> None:
+    """It is passed on, before the response that it spoils."""
+    lease = await shop.take(1)
+    refusals: list[Refusal] = []
+    shop.move = lambda _, refusal: refusals.append(refusal)
+    shop.theirs[-1].send(messages.texts(messages.LACKING, *TEXTS) + messages.END_FRAME)
+    assert await lease.next(PATIENCE) == (messages.END, b"")
+    assert refusals == [Refusal(*TEXTS)]
+    await finish(lease, shop)
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+@pytest.mark.parametrize("is_loading", [True, False])
+async def test_a_failure_after_the_group_has_left(shop: Shop, has_left: bool, is_loading: bool) -> None:
+    """What does not load for another's refusal loads elsewhere; a request that has begun is over."""
+    lease = await shop.take(1)
+    shop.has_left = lambda _: has_left
+    stages = [messages.LOADING] if is_loading else [messages.LOADING, messages.LOADED]
+    shop.theirs[-1].send(b"".join(map(messages.frame, stages)) + messages.frame(messages.FAILED, b"ValueError"))
+    with pytest.raises(GroupMoved if has_left and is_loading else ApplicationFailed):
+        await lease.next(PATIENCE)
+    lease.end()
 
 
 async def finish(lease: Lease, shop: Shop) -> None:
@@ -189,7 +243,7 @@ async def second_in_line(shop: Shop) -> AsyncIterator[tuple[Lease, anyio.CancelS
             yield lease, scope, outcome
 
 
-@pytest.mark.parametrize("pause", [0.0, 2 * lease.PATIENCE])
+@pytest.mark.parametrize("pause", [0.0, 2 * taking.PATIENCE])
 async def test_who_frees_a_worker_sends_it_the_next_request(shop: Shop, anyio_backend: str, pause: float) -> None:
     """Under asyncio the request that waits is sent at once; by its own task if it has waited longer, or under trio."""
     async with second_in_line(shop) as (first, _, outcome):
@@ -225,13 +279,13 @@ async def test_the_limit_counts_from_the_grant(shop: Shop) -> None:
     shop.timeouts.request = 1000
     async with second_in_line(shop) as (first, _, outcome):
         await finish(first, shop)
-        await anyio.sleep(lease.PATIENCE / 2)
+        await anyio.sleep(taking.PATIENCE / 2)
         shop.theirs[-1].send(messages.numbers(messages.TAKEN, 7))
     (third,) = outcome
     assert isinstance(third, Lease)
     rest = third.rest()
     assert rest is not None
-    assert rest <= 1000 - lease.PATIENCE / 2
+    assert rest <= 1000 - taking.PATIENCE / 2
     assert await third.next(PATIENCE) == (messages.TAKEN, (7).to_bytes(8))
     await finish(third, shop)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from asyncgroups.errors import ChannelClosed
+from asyncgroups.frontend.isolation import Isolation
 from asyncgroups.host.group import _TRANSITIONS, EmbeddedInterpreter, State, label
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.reaper import Reaper
@@ -318,18 +319,16 @@ def test_what_is_printed(group: Group, caplog: pytest.LogCaptureFixture) -> None
     assert {record.application_group for record in caplog.records} == {"shop"}
 
 
-def test_an_extension_module_that_refuses(start: Callable[..., Group], caplog: pytest.LogCaptureFixture) -> None:
-    """A refusal that the application swallows is recorded, once, with the application, the module and the way out."""
+def test_an_extension_module_that_refuses(start: Callable[..., Group]) -> None:
+    """A refusal that the application swallows is told, once, with the group, the application and the module."""
     pytest.importorskip("_testsinglephase")
     group = start()
-    refused: list[tuple[str, str, str]] = []
+    refused: list[tuple[object, ...]] = []
     group.interpreter.on_refusal = lambda *what: refused.append(what)
     assert group.ask("refusing") == "swallowed"
-    until(lambda: caplog.records)
+    until(lambda: refused)
     assert group.ask("refusing") == "swallowed"
-    assert [(application, module) for application, module, _ in refused] == [("t3_apps:refusing", "_testsinglephase")]
-    assert 'application_group = "%{GLOBAL}"' in caplog.text
-    assert "'t3_apps:refusing'" in caplog.text
+    assert [what[:3] for what in refused] == [(("", "shop"), "t3_apps:refusing", "_testsinglephase")]
 
 
 def test_the_end_of_an_interpreter(
@@ -378,8 +377,10 @@ def test_label(group: str, shown: str) -> None:
 
 def test_a_refusal_forges_no_record(group: Group, caplog: pytest.LogCaptureFixture) -> None:
     """What the interpreter says of a module is contained like all else that it says."""
+    group.interpreter.on_refusal = Isolation().go_without
     frame = messages.texts(messages.REFUSED, "", "a\x1b[2J", "no\n[bank #1] forged")
     assert group.interpreter.hear(messages.REFUSED, frame[messages.FRAME_HEADER :])
+    assert "forged" in caplog.text
     assert "\x1b" not in caplog.text
     assert "\n[bank" not in caplog.text
 

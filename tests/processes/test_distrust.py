@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from asyncgroups.errors import ProtocolError
+from asyncgroups.frontend.isolation import Isolation
 from asyncgroups.frontend.process import DaemonInterpreter
 from asyncgroups.host import daemon
 from asyncgroups.host.group import State
@@ -50,6 +51,7 @@ class Liar:
                 on_ready=lambda: None,
                 on_pong=lambda: None,
                 on_end=lambda interpreter: self.ends.put(interpreter.state),
+                on_refusal=Isolation().go_without,
             )
             self.interpreter.start()
             self.connection, _ = listener.accept()
@@ -127,6 +129,7 @@ SPOKEN: dict[str, Callable[[str], bytes]] = {
     "RECORD": lambda text: messages.record(20, 7, text),
     "REFUSED": lambda text: messages.texts(messages.REFUSED, "a:b", text, text),
     "BROKEN": lambda text: messages.texts(messages.BROKEN, text),
+    "ALONE": lambda text: messages.texts(messages.ALONE, text),
 }
 
 

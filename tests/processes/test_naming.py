@@ -77,7 +77,7 @@ def test_check_loads_in_processes(configuration: Path) -> None:
     """``check --load`` loads each application in its process group, and leaves none behind."""
     command = [sys.executable, "-m", "asyncgroups", "check", str(configuration), "--load"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE, check=True)
-    rows = re.findall(r"^processes_tells:application +(\S+) +(\S+)", said.stdout, re.MULTILINE)
+    rows = re.findall(r"^processes_tells:application +(\S+) +interpreter +(\S+)", said.stdout, re.MULTILINE)
     assert sorted(rows) == [("one", "yes"), ("red:one", "yes"), ("www.example.com:one", "yes")]
 
 

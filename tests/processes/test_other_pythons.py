@@ -56,24 +56,32 @@ test_application_whose_answer_is_put_right = bridge.test_application_whose_answe
 
 @pytest.mark.parametrize("version", OLDER)
 def test_an_older_python(site: Site, version: str) -> None:
-    """It runs GLOBAL, and GLOBAL alone; the log says so, and it does not outlive its server."""
-    text = (
-        f'[process_group.old]\npython = "{found(version)}"\n'
-        + mount("/global", "%{GLOBAL}", "old")
-        + mount("/named", "named", "old")
-    )
+    """Its one interpreter is GLOBAL's; a named group has a process of its own there, and the log says so, once.
+
+    With ``isolation = "interpreter"`` that is an error. None of its processes outlives the server.
+    """
+    text = f'[process_group.old]\npython = "{found(version)}"\n' + mount("/global", "%{GLOBAL}", "old")
+    text += mount("/named", "named", "old", threads=2) + mount("/other", "other", "old")
+    text += mount("/strict", "strict", "old") + 'isolation = "interpreter"\n'
     with serving(site(text), environ={"PYTHONPATH": ""}) as server:
-        for path, status in (("/global", 200), ("/named", 500), ("/global", 200)):
-            answer = server.get(path)
-            assert answer.status_code == status, server.log()
-            if status == 200:
-                assert answer.json()["version"] == [3, int(version.partition(".")[2])]
+        answers = {path: server.get(path) for path in ("/global", "/named", "/other", "/strict", "/global")}
+        assert [answer.status_code for answer in answers.values()] == [200, 200, 200, 500], server.log()
+        told = [answer.json() for answer in answers.values() if answer.status_code == 200]
+        assert [one["version"] for one in told] == [[3, int(version.partition(".")[2])]] * 3
+        assert [one["application_group"] for one in told] == ["", "named", "other"]
+        assert [one["multithread"] for one in told] == [True, True, False]
+        assert len({one["pid"] for one in told}) == 3
+        server.wait_for_log(r"\[INFO\] \[old\] its Python is older than 3\.14\.1 and has one interpreter")
+        assert server.log().count("is older than 3.14.1") == 1
         server.wait_for_log(
-            rf"\[old:named\] the interpreter has failed: Python {version}\.\d+ has one interpreter, which is"
+            rf"\[old:strict\] the interpreter has failed: Python {version}\.\d+ has one interpreter, which is"
         )
-        (daemon,) = daemons(server)
+        assert server.log().count("has failed") == 1
+        left = daemons(server)
+        assert len(left) == 3
         server.tell(signal.SIGKILL)
-        daemon.wait(PATIENCE)
+        for daemon in left:
+            daemon.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("version", ["this", OLDER[0]])

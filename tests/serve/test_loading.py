@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
                 modules[f"{kind}_{where}"] = source
     for way in WAYS:
         for module in REFUSING:
-            environment = f'process_env = {{ REFUSED_MODULE = "{module}" }}'
+            environment = f'isolation = "interpreter"\nprocess_env = {{ REFUSED_MODULE = "{module}" }}'
             text += mount(f"/refused/{way}/{module}", f"refusing_{way}", f"{way} {module}", environment)
     config = site(text, **modules)
     with serving(config, kind=request.param, environ={"REFUSED_MODULE": "faulthandler"}) as server:
@@ -73,13 +73,13 @@ def test_an_application_that_does_not_load(server: Server, kind: str, where: str
 @pytest.mark.parametrize("module", REFUSING)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_extension_module_that_refuses(server: Server, way: str, module: str) -> None:
-    """However the application treats it, the log names application, module and the way out, once."""
+    """In an interpreter and nowhere else: the log names application, module and the way out, once."""
     answers = [server.get(f"/refused/{way}/{module}") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [WAYS[way]] * 3
     assert not any(module in answer.text for answer in answers)
     pattern = rf"\[{way} {module}\] 'refusing_{way}:application': the extension module {module} refuses.*"
     line = server.wait_for_log(pattern)[0]
-    assert 'application_group = "%{GLOBAL}"' in line
+    assert 'set isolation = "process" for its mount' in line
     assert len(re.findall(pattern, server.log())) == 1
 
 

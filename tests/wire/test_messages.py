@@ -34,17 +34,24 @@ def payload(frame: bytes, kind: int) -> bytes:
     headers=pairs,
     body=body,
     complete=st.booleans(),
+    asks=st.booleans(),
 )
 def test_a_request_arrives_as_it_was_said(
-    number: int, parts: tuple[bytes, ...], env: list[bytes], headers: list[bytes], body: bytes, complete: bool
+    number: int,
+    parts: tuple[bytes, ...],
+    env: list[bytes],
+    headers: list[bytes],
+    body: bytes,
+    complete: bool,
+    asks: bool,
 ) -> None:
     """Every part of a request crosses unchanged, whatever bytes but NUL it is made of."""
     head = messages.request(number, parts, env, headers)
-    frame = messages.start(messages.REQUEST, head, body, complete=complete)
+    frame = messages.start(messages.REQUEST, head, body, complete=complete, asks=asks)
     found = messages.parse_request(payload(frame, messages.REQUEST))
     assert (found.exchange, found.env, found.headers) == (number, env, headers)
     assert tuple(getattr(found, name) for name in PARTS) == parts
-    assert (found.body, found.complete) == (body, complete)
+    assert (found.body, found.complete, found.asks) == (body, complete, asks)
 
 
 @given(

@@ -72,6 +72,7 @@ def test_what_does_not_load(name: str, sentence: str, cause: type[BaseException]
             loader.load(name)
         assert sentence in str(failed.value)
         assert isinstance(failed.value.__cause__, cause)
+        assert failed.value.is_import == sentence.startswith("importing")
         assert loader.get(name) is None
     assert loader.load("t3_good:application")  # others load
 

@@ -49,9 +49,11 @@ class Side:
             heard.append(self.next())
         return heard
 
-    def request(self, number: int, application: str, body: bytes = b"", *, complete: bool = True) -> None:
+    def request(
+        self, number: int, application: str, body: bytes = b"", *, complete: bool = True, asks: bool = False
+    ) -> None:
         head = messages.request(number, (application.encode(), *PARTS), [], [])
-        self.say(messages.start(messages.REQUEST, head, body, complete=complete))
+        self.say(messages.start(messages.REQUEST, head, body, complete=complete, asks=asks))
 
     def exchange(self, number: int, application: str) -> list[int]:
         """The types of the messages of one whole exchange."""
@@ -127,6 +129,14 @@ def test_an_exchange(interpreter: Interpreter, apps: Any) -> None:
     worker = interpreter.worker()
     assert worker.exchange(1, "t3_apps:hello") == [messages.LOADING, messages.LOADED, messages.START, messages.DONE]
     assert worker.exchange(2, "t3_apps:hello") == [messages.START, messages.DONE]
+
+
+def test_an_exchange_whose_front_end_asks(interpreter: Interpreter, apps: Any) -> None:
+    """Where it wants to know it hears that the application is loaded, also when that is nothing new."""
+    worker = interpreter.worker()
+    worker.exchange(1, "t3_apps:hello")
+    worker.request(2, "t3_apps:hello", asks=True)
+    assert [kind for kind, _ in worker.until(messages.DONE)] == [messages.LOADED, messages.START, messages.DONE]
 
 
 def test_a_load(interpreter: Interpreter, apps: Any) -> None:
@@ -512,7 +522,7 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
         while time.monotonic() < began + 1 or (len(aimed) <= 20 and time.monotonic() < began + PATIENCE):
             number += 1
             exchange = main.Exchange(channel, number, body=b"", complete=True)
-            error = worker._attempt(exchange, "hammer", lambda: action(worker))
+            error = worker._attempt(exchange, lambda: action(worker))
             if error is not None:
                 assert type(error) is main.RequestInterrupted
                 hit.append(number)
