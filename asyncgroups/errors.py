@@ -5,6 +5,7 @@ An error that can answer a request carries the HTTP status it is answered with i
 """
 
 __all__ = [
+    "ApplicationFailed",
     "ApplicationGroupsError",
     "BodyTooLarge",
     "ChannelClosed",
@@ -34,6 +35,10 @@ class ApplicationGroupsError(Exception):
 
     status: int = 500
     retry_after: int | None = None
+
+
+class ApplicationFailed(ApplicationGroupsError):
+    """Raised by ``frontend.lease`` for the worker's FAILED: the log has the reason already."""
 
 
 class ConfigurationError(ApplicationGroupsError):

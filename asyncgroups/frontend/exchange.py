@@ -26,12 +26,19 @@ import anyio
 import anyio.lowlevel
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
-from asyncgroups.errors import ApplicationGroupsError, BodyTooLarge, ChannelClosed, ChannelUnread, RequestTimedOut
+from asyncgroups.errors import (
+    ApplicationFailed,
+    ApplicationGroupsError,
+    BodyTooLarge,
+    ChannelClosed,
+    ChannelUnread,
+    RequestTimedOut,
+)
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.answers import DRAIN_BYTES, DRAIN_SECONDS, answer
 from asyncgroups.frontend.events import Before, Progress
 from asyncgroups.frontend.files import ResponseFile
-from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State
+from asyncgroups.frontend.lease import GroupMoved, Lease, State
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.taking import PATIENCE, take
 from asyncgroups.host.pool import Pool
@@ -41,7 +48,6 @@ __all__ = ["Exchange"]
 
 _log = logging.getLogger("asyncgroups")
 
-_CREDIT_BACK = messages.WINDOW // 4
 _BREATH = 0.0005
 """Seconds. A turn of the event loop costs a quarter of what 64 KiB do, so not after each of them."""
 
@@ -68,7 +74,6 @@ class Exchange:
         "_method",
         "_more_credit",
         "_number",
-        "_owed",
         "_passed_on",
         "_problem",
         "_receive",
@@ -112,7 +117,6 @@ class Exchange:
         # the response
         self._response = Progress.WAITING
         self._final_due = False
-        self._owed = 0
         self._file: ResponseFile | None = None
         # what another task has found
         self._breath_at = 0.0
@@ -361,7 +365,7 @@ class Exchange:
         started = self._response is Progress.STARTED
         if kind == messages.CHUNK and started:
             await self._send({"type": "http.response.body", "body": payload, "more_body": True})
-            await self._give_credit(lease, len(payload))
+            await lease.give_credit(len(payload))
             if time.monotonic() >= self._breath_at:
                 await self._breathe()
         elif kind == messages.END and started:
@@ -389,19 +393,13 @@ class Exchange:
         if start.body:
             await self._send({"type": "http.response.body", "body": start.body, "more_body": True})
             if not start.complete:
-                await self._give_credit(lease, len(start.body))
+                await lease.give_credit(len(start.body))
             await self._breathe()
 
     async def _breathe(self) -> None:
         """Let the others of this loop have their turn."""
         await anyio.lowlevel.checkpoint()
         self._breath_at = time.monotonic() + _BREATH
-
-    async def _give_credit(self, lease: Lease, length: int) -> None:
-        self._owed += messages.cost(length)
-        if self._owed >= _CREDIT_BACK:
-            owed, self._owed = self._owed, 0
-            await lease.write(messages.numbers(messages.CREDIT, owed))
 
     def _part(self) -> None:
         """Let go of the worker. Later calls do nothing."""

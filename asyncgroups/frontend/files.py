@@ -9,7 +9,7 @@ import threading
 
 import anyio.to_thread
 
-from asyncgroups.frontend.lease import ApplicationFailed
+from asyncgroups.errors import ApplicationFailed
 
 __all__ = ["ResponseFile", "is_regular"]
 

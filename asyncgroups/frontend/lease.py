@@ -20,6 +20,7 @@ from typing import NoReturn
 import anyio
 
 from asyncgroups.errors import (
+    ApplicationFailed,
     ApplicationGroupsError,
     ChannelClosed,
     ProtocolError,
@@ -33,13 +34,11 @@ from asyncgroups.host.group import contained
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
 
-__all__ = ["ApplicationFailed", "GroupMoved", "Lease", "State"]
+__all__ = ["GroupMoved", "Lease", "State"]
 
 _log = logging.getLogger("asyncgroups")
 
-
-class ApplicationFailed(ApplicationGroupsError):
-    """Raised for the worker's FAILED: the log has the reason already."""
+_CREDIT_BACK = messages.WINDOW // 4
 
 
 class GroupMoved(ApplicationGroupsError):
@@ -73,6 +72,7 @@ class Lease:
         "_inlet",
         "_is_loading",
         "_limit_at",
+        "_owed",
         "_request",
         "_supervisor",
         "_worker",
@@ -97,6 +97,7 @@ class Lease:
         self.pool: Pool = worker.pool
         self._inlet = loops.inlet(worker)
         self._writing: anyio.Lock | None = None
+        self._owed = 0
         self._half = half
         """Whether a message has gone out in part: what comes next on the channel would be taken for its rest."""
         self._request = supervisor.timeouts.request if worker.request_timeout is None else worker.request_timeout
@@ -214,6 +215,13 @@ class Lease:
         """Hear TAKEN messages that are there."""
         if self.state is State.BUSY:
             self._inlet.poll()
+
+    async def give_credit(self, length: int) -> None:
+        """Let the response go on: ``length`` bytes of it have been taken."""
+        self._owed += messages.cost(length)
+        if self._owed >= _CREDIT_BACK:
+            owed, self._owed = self._owed, 0
+            await self.write(messages.numbers(messages.CREDIT, owed))
 
     async def write_body(self, piece: bytes) -> None:
         """Send a piece of the request's body, without a copy of it. As ``write``."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from asyncgroups.errors import ApplicationGroupsError, RequestTimedOut
-from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, State
+from asyncgroups.errors import ApplicationFailed, ApplicationGroupsError, RequestTimedOut
+from asyncgroups.frontend.lease import GroupMoved, State
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.taking import take
 from asyncgroups.host.pool import Pool

@@ -10,10 +10,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asyncgroups.errors import ChannelClosed, ProtocolError
+from asyncgroups.errors import ApplicationFailed, ChannelClosed, ProtocolError
 from asyncgroups.frontend import taking
 from asyncgroups.frontend.isolation import Refusal
-from asyncgroups.frontend.lease import ApplicationFailed, GroupMoved, Lease, State
+from asyncgroups.frontend.lease import GroupMoved, Lease, State
 from asyncgroups.frontend.taking import take
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
