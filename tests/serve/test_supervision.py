@@ -75,9 +75,9 @@ async def test_an_interpreter_that_cannot_be_made(
             with anyio.fail_after(20):
                 answers = [await client.get("/one") for _ in range(3)]
             assert {answer.status_code for answer in answers} <= {500, 502}
-            assert "[one] the interpreter has failed: InterpreterError: no memory" in caplog.text
             assert "no memory" not in answers[0].text
-        await well(client, "/one")
+        await well(client, "/one")  # the interpreter has said what ended it before another takes its place
+        assert "[one] the interpreter has failed: InterpreterError: no memory" in caplog.text
         assert "1 of 100 interpreters, 0 given up" in repr(application)
 
 
