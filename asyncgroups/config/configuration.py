@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from asyncgroups.config.model import Limits, Timeouts
+from asyncgroups.config.model import GLOBAL_THREADS, Limits, Timeouts
 from asyncgroups.config.problems import lines_of
 from asyncgroups.config.sticky import Sticky
 from asyncgroups.config.values import LogLevel, WsgiApplication
@@ -35,7 +35,7 @@ class Tls:
 class ProcessSettings:
     """A process group.
 
-    name: of the group. processes: their number. threads: of the main interpreter of each. python: path of the
+    name: of the group. processes: their number. threads: of the main interpreter of each process. python: path of the
     interpreter. python_path: paths of further folders. home: path of the working directory. process_env: variables of
     their environment, text to text. sticky: what a request's key is, None where requests have none. user, group:
     numbers. groups: numbers of further ones. umask: a number. cpu_priority: niceness. memory_limit: bytes, None for no
@@ -46,7 +46,7 @@ class ProcessSettings:
 
     name: str
     processes: int = 1
-    threads: int = 15
+    threads: int = GLOBAL_THREADS
     python: str | None = None
     python_path: tuple[str, ...] = ()
     home: str | None = None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from asyncgroups.config.configuration import Configuration, Tls
 from asyncgroups.config.model import (
+    GLOBAL_THREADS,
     PROCESS_GROUPS,
     Document,
     MountSection,
@@ -178,13 +179,14 @@ class Contexts:
         group = _chosen("application_group", contexts)
         name = parse(group.value)
         process_group = self._process_group(contexts)
-        threads, python_path = _chosen("threads", contexts), _chosen("python_path", contexts)
+        python_path = _chosen("python_path", contexts)
+        threads = self._threads(contexts, process_group.value, is_global=_literal(name) == GLOBAL)
         isolation = _chosen("isolation", contexts)
         app_dir, process_env = _chosen("app_dir", contexts), _merged("process_env", contexts)
         if _literal(name) == GLOBAL:
             if not self._is_spoilt("application_group", contexts):
                 self._check_global(contexts[: group.depth + 1], process_group.value)
-            threads, process_env = self._global_threads(process_group.value), {}
+            process_env = {}
             isolation = Setting(DEFAULTS["isolation"], None, 0)
         app = mount.section.app
         if not isinstance(app, str):
@@ -254,11 +256,16 @@ class Contexts:
             self._problems.add(chosen.loc, f"there is no process group {shown(chosen.value)}; {there}")
         return chosen
 
-    def _global_threads(self, process_group: str) -> Setting:
+    def _threads(self, contexts: Sequence[Context[Any]], process_group: str, *, is_global: bool) -> Setting:
+        """A mount's or a virtual host's, else the process group's, else the server's; GLOBAL's are its process's."""
         section = (self._document.process_groups or {}).get(process_group)
-        if section is not None:
-            return Setting(section.threads, (PROCESS_GROUPS, process_group, "threads"), 0)
-        return Setting(self._document.global_.threads, ("global", "threads"), 0)
+        if section is None and is_global:
+            return Setting(self._document.global_.threads, ("global", "threads"), 0)
+        chosen = _chosen("threads", contexts)
+        own = section.threads if section is not None else None
+        if is_global or (own is not None and chosen.depth >= len(contexts) - 1):
+            return Setting(own or GLOBAL_THREADS, (PROCESS_GROUPS, process_group, "threads"), 0)
+        return chosen
 
     def _written(self, locs: Mapping[str, Loc | None]) -> Mapping[str, str]:
         return MappingProxyType({key: self._problems.origin(loc) for key, loc in locs.items() if loc is not None})

@@ -130,7 +130,7 @@ class ProcessGroupArguments(TypedDict, total=False):
     processes: int
     """Daemon processes of the group."""
     threads: int
-    """Threads of each process's main interpreter, which runs the application group %{GLOBAL}."""
+    """Threads of each application group in each process, where its mount and virtual host say nothing else."""
     sticky: str
     """What sends requests to one and the same process: "cookie", "client", "header:NAME" or "%{ENV:variable}"."""
     python: str | os.PathLike[str]

@@ -39,6 +39,7 @@ from asyncgroups.config.values import (
 )
 
 __all__ = [
+    "GLOBAL_THREADS",
     "PROCESS_GROUPS",
     "Document",
     "GlobalSection",
@@ -50,6 +51,9 @@ __all__ = [
     "Timeouts",
     "VirtualHostSection",
 ]
+
+GLOBAL_THREADS = 15
+"""Of a main interpreter, where nothing else is said: as WSGIDaemonProcess has it."""
 
 PROCESS_GROUPS = "process_group.*"
 """What the reader calls the tables [process_group.NAME]: in TOML they and the setting process_group share a key."""
@@ -119,7 +123,7 @@ class VirtualHostSection(Settings):
 class GlobalSection(Section):
     """[global]: the main interpreter."""
 
-    threads: Threads = 15
+    threads: Threads = GLOBAL_THREADS
     """Threads of the main interpreter's pool, which runs the application group %{GLOBAL}, at most 1000."""
 
 
@@ -156,8 +160,9 @@ class ProcessGroupSection(Section):
     """Whether it is the process group of what says nothing else: of the server configuration."""
     processes: Threads = 1
     """Daemon processes of the group (processes=)."""
-    threads: Threads = 15
-    """Threads of each process's main interpreter, which runs the application group %{GLOBAL} (threads=)."""
+    threads: Threads | None = None
+    """Threads of each application group in each process, where its mount and virtual host say nothing else (threads=);
+    by default 15 for %{GLOBAL}, and for the others what the server configuration says."""
     sticky: StickySetting | None = None
     """What sends requests to one and the same process as long as it lives: "cookie" (signed, and set by the server),
     "client" (the address), "header:NAME" or "%{ENV:variable}"; by default a request goes to any."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from asyncgroups.config.configuration import ProcessSettings
-from asyncgroups.config.model import PROCESS_GROUPS, ProcessGroupSection
+from asyncgroups.config.model import GLOBAL_THREADS, PROCESS_GROUPS, ProcessGroupSection
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.values import shown
 from asyncgroups.config.words import Loc
@@ -36,6 +36,7 @@ def settings_of(
             **_paths(loc, section, resolve=resolve, problems=problems),
             **_identity(loc, section, problems),
             process_env=MappingProxyType({**_login(section), **(section.process_env or {})}),
+            threads=section.threads or GLOBAL_THREADS,
             umask=int(section.umask, 8) if section.umask is not None else None,
             **{key: getattr(section, key) for key in _AS_WRITTEN},
         )
@@ -45,7 +46,6 @@ def settings_of(
 _AS_WRITTEN = (
     "sticky",
     "processes",
-    "threads",
     "display_name",
     "cpu_priority",
     "memory_limit",

@@ -39,6 +39,29 @@ app = "shop:application"
 
 
 @pytest.mark.parametrize(
+    ("server", "group", "host", "mount", "name", "threads"),
+    [
+        ("", "", "", "", "shop", 1),
+        ("", "threads = 3", "", "", "shop", 3),
+        ("threads = 2", "threads = 3", "", "", "shop", 3),
+        ("threads = 2", "", "", "", "shop", 2),
+        ("threads = 2", "threads = 3", "threads = 4", "", "shop", 4),
+        ("threads = 2", "threads = 3", "threads = 4", "threads = 5", "shop", 5),
+        ("threads = 2", "threads = 3", "", "", "%{GLOBAL}", 3),
+        ("threads = 2", "", "", "", "%{GLOBAL}", 15),
+    ],
+)
+def test_the_threads_of_a_process_group(
+    server: str, group: str, host: str, mount: str, name: str, threads: int, tmp_path: Path
+) -> None:
+    """They are those of each of its application groups, over the server's; a mount and its virtual host know better."""
+    text = CONTEXTS.format(server=server, host=host, mount=mount) + f'application_group = "{name}"\n'
+    configuration = configured(tmp_path, text + f'process_group = "back"\n[process_group.back]\n{group}\n')
+    assert only(configuration).settings.threads == threads
+    assert configuration.process_groups["back"].threads == (3 if group else 15)
+
+
+@pytest.mark.parametrize(
     ("key", "server", "host", "mount"),
     [
         ("application_group", '"server"', '"host"', '"mount"'),
