@@ -12,7 +12,6 @@ Guarantees, each wait with what wakes it and what bounds it:
 
 import enum
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -33,6 +32,7 @@ from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.group import contained
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.wire import messages
+from asyncgroups.wire.channel import discard
 
 __all__ = ["GroupMoved", "Lease", "State"]
 
@@ -263,10 +263,13 @@ class Lease:
         if not self._worker.channel.descriptors:
             raise self.distrust("a file without its descriptor")
         descriptor = self._worker.channel.descriptors.pop(0)
-        if not is_regular(descriptor):
-            os.close(descriptor)
-            raise self.distrust("a descriptor of no regular file")
-        return ResponseFile(descriptor, length)
+        try:
+            if is_regular(descriptor):
+                return ResponseFile(descriptor, length)
+        except OSError:
+            pass  # it cannot be read: O_PATH, or a file system of somebody else's (FUSE)
+        discard(descriptor)
+        raise self.distrust("a descriptor of no regular file")
 
     def distrust(self, reason: str) -> ProtocolError:
         """The worker has said what it must not say: it gets no further exchange. The error to raise."""

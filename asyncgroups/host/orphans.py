@@ -11,14 +11,13 @@ The client has left, the task was cancelled, time was up, or the answer was comp
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 
 from asyncgroups.errors import ProtocolError
 from asyncgroups.host.pool import Worker
 from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
-from asyncgroups.wire.channel import Channel
+from asyncgroups.wire.channel import Channel, discard
 
 __all__ = ["Orphan"]
 
@@ -60,7 +59,7 @@ class Orphan:
         if kind == messages.FILE:
             if not self.channel.descriptors:
                 raise ProtocolError("a file without its descriptor")
-            os.close(self.channel.descriptors.pop(0))
+            discard(self.channel.descriptors.pop(0))
         return kind != messages.DONE
 
     def finished(self) -> None:

@@ -19,7 +19,7 @@ import sys
 from asyncgroups.errors import ChannelClosed, ChannelUnread, ProtocolError
 from asyncgroups.wire import messages
 
-__all__ = ["Channel", "Frames", "pair"]
+__all__ = ["Channel", "Frames", "discard", "pair"]
 
 # A read costs the allocation of what it may return: 18 microseconds for 256 KiB, next to nothing for these.
 _READ = 16 * 1024
@@ -241,8 +241,27 @@ class Channel:
     def close(self) -> None:
         """Close this end. By its owner, once nobody waits on it. Unread file descriptors are closed too."""
         while self.descriptors:
-            os.close(self.descriptors.pop())
+            discard(self.descriptors.pop())
         self._socket.close()
+
+
+def discard(descriptor: int) -> None:
+    """Close a descriptor that came from the other side, without waiting.
+
+    The last one to close a socket with SO_LINGER (``man 7 socket``) would wait for whoever is to read from that.
+    """
+    try:
+        end = _socket.socket(fileno=descriptor)
+        try:
+            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, bytes(8))
+        finally:
+            end.detach()
+    except OSError:
+        pass  # it is no socket
+    try:
+        os.close(descriptor)
+    except OSError:
+        pass  # it is closed, whatever its file system has to say
 
 
 def pair() -> tuple[Channel, int]:

@@ -1,6 +1,7 @@
 """A lease: how it is got behind others, and a worker that reads slowly, over a buffer smaller than it should be."""
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
@@ -316,3 +317,20 @@ async def test_the_worker_ends_with_a_request_that_was_sent(shop: Shop) -> None:
                 await third.next(PATIENCE)
             third.end("lost")
         assert not shop.pool.busy
+
+
+async def test_a_descriptor_that_cannot_be_read(slow: Slow) -> None:
+    """It counts as no file, and is closed: an application can open a path without opening what is there."""
+    lease = Lease(slow.ends, slow.worker)
+    with anyio.fail_after(PATIENCE):
+        descriptor = os.open(__file__, os.O_PATH)
+        slow.theirs.send_descriptor(messages.numbers(messages.FILE, 1), descriptor)
+        os.close(descriptor)
+        assert await lease.next() is not None
+        (received,) = slow.worker.channel.descriptors
+        with pytest.raises(ProtocolError):
+            lease.file(1)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(received)
+        lease.end()
+    assert slow.ends.how == ["lost"]

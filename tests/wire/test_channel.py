@@ -1,16 +1,19 @@
 """A channel over a real socket pair: order, bounds, what wakes whom, and who owns which descriptor."""
 
 import os
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from asyncgroups.errors import ChannelClosed, ChannelUnread, ProtocolError
 from asyncgroups.wire import messages
-from asyncgroups.wire.channel import Channel, Frames, pair
+from asyncgroups.wire.channel import Channel, Frames, discard, pair
 
 PATIENCE = 20.0
 
@@ -346,3 +349,35 @@ def test_repr_is_a_status_line() -> None:
     """``repr`` names the descriptor that an operator finds in /proc."""
     with conversation() as (ours, _):
         assert repr(ours) == f"<Channel fd {ours.fileno()}>"
+
+
+def lingering() -> tuple[int, list[socket.socket]]:
+    """A connection with much to send, whose last owner would wait with its close; and what it stands on."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    ours.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(65536))
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 10))
+    return ours.detach(), [listener, theirs]
+
+
+def test_a_descriptor_that_lingers() -> None:
+    """Whoever lets go of what the other side has sent does not wait for that."""
+    descriptor, others = lingering()
+    began = time.monotonic()
+    discard(descriptor)
+    assert time.monotonic() - began < 5
+    assert not is_open(descriptor)
+    for one in others:
+        one.close()
+
+
+def test_a_descriptor_of_no_socket() -> None:
+    """It is closed as well, and one that is closed already is no error."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    discard(descriptor)
+    assert not is_open(descriptor)
+    discard(descriptor)
