@@ -118,7 +118,8 @@ class DaemonInterpreter(GroupInterpreter):
             self._left = messages.parse_numbers(payload, 1)[0]
         goes_on = super().hear(kind, payload)
         if kind == messages.READY:
-            self._on_ready()
+            on_ready, self._on_ready = self._on_ready, _nothing  # however often it says so
+            on_ready()
         elif kind == messages.PONG:
             self._on_pong()
         return goes_on

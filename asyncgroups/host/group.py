@@ -99,7 +99,7 @@ class GroupInterpreter(ABC):
         self.label: str = label(bootstrap.application_group, bootstrap.process_group)
         self.state: State = State.STARTING
         self.failure: str | None = None
-        """Why it could not be made, or has died."""
+        """Why it could not be made, or has died; as it may stand in the log."""
         self.on_refusal = on_refusal
         """Called, in the reaper's thread, for each extension module that an application goes on without: with the names
         of process group and application group, application, module, and the text of the module's ImportError."""
@@ -169,13 +169,13 @@ class GroupInterpreter(ABC):
             pass  # it has ended, or does not even read its control channel: joining it shows
 
     def _fail(self, reason: str) -> None:
-        self.failure = reason
+        self.failure = contained(reason)  # also where errors that requests meet quote it
 
     def _end(self, state: State) -> None:
         """It has come to its end. In its own thread, or the reaper's."""
         self._move(state)
         if self.failure:
-            _log.error("[%s] the interpreter has failed: %s", self.label, contained(self.failure))
+            _log.error("[%s] the interpreter has failed: %s", self.label, self.failure)
         on_end = self._on_end
         self._on_end = _nobody  # in a cycle with it, all that it knows would wait for the garbage collector
         on_end(self)

@@ -41,6 +41,7 @@ class Liar:
     def __init__(self, folder: Path) -> None:
         self.reaper = Reaper()
         self.ends: queue.SimpleQueue[State] = queue.SimpleQueue()
+        self.was_ready = 0
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(folder / "sock"))
             listener.listen()
@@ -48,7 +49,7 @@ class Liar:
                 BOOTSTRAP,
                 address=str(folder / "sock"),
                 reaper=self.reaper,
-                on_ready=lambda: None,
+                on_ready=self._count,
                 on_pong=lambda: None,
                 on_end=lambda interpreter: self.ends.put(interpreter.state),
                 on_refusal=Isolation().go_without,
@@ -56,6 +57,9 @@ class Liar:
             self.interpreter.start()
             self.connection, _ = listener.accept()
         self.connection.settimeout(PATIENCE)
+
+    def _count(self) -> None:
+        self.was_ready += 1
 
     def close(self) -> None:
         self.connection.close()
@@ -146,6 +150,22 @@ def test_lines_that_would_be_anothers(
     assert [line for line in lines if "other #1" in line] != []
     assert [line for line in lines if line.startswith("[other")] == []
     assert "\x1b" not in caplog.text
+
+
+def test_the_reason_that_requests_meet(liar: Liar) -> None:
+    """Why it failed may be quoted in the record of a request: no line of it looks like another group's there either."""
+    liar.connection.sendall(messages.texts(messages.BROKEN, "one\n[other #1] two\x1b[2J"))
+    liar.connection.shutdown(socket.SHUT_WR)
+    assert liar.ends.get(timeout=PATIENCE) is State.FAILED
+    assert liar.interpreter.failure == "one\n  [other #1] two\\x1b[2J"
+
+
+def test_ready_again(liar: Liar) -> None:
+    """It takes requests once, however often it says that it is ready."""
+    liar.connection.sendall(messages.frame(messages.READY) * 3)
+    liar.connection.shutdown(socket.SHUT_WR)
+    assert liar.ends.get(timeout=PATIENCE) is State.FAILED
+    assert liar.was_ready == 1
 
 
 def test_a_connection_of_another_user(tmp_path: Path) -> None:
