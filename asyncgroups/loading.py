@@ -173,7 +173,7 @@ async def _load_group(
 
     def note(application: str, module: str, _: str) -> None:
         # A thread that the application has started is nobody's: what was being loaded must have started it.
-        refused[application or begun[-1]][module] = None
+        refused.get(application, refused[begun[-1]])[module] = None
 
     supervisor = Supervisor(
         # One more for each application that is stuck in the one before; what waits for that is no request.

@@ -23,7 +23,12 @@ _log = logging.getLogger("asyncgroups")
 type Key = tuple[str, str]
 """Names of process group and application group."""
 
-_MOST_TOLD = 1000
+_MOST_TOLD = 100
+"""For each application group: none can use up what another one has to say."""
+
+_LONGEST_KNOWN = 200
+"""Characters of a name that are remembered."""
+
 _WAY_OUT = 'isolation = "process"'
 
 
@@ -58,7 +63,7 @@ class Isolation:
         self._moved: dict[Key, Refusal] = {}
         self._alone: set[str] = set()
         """Process groups whose Python has its main interpreter only."""
-        self._told: set[tuple[Key, str, str]] = set()
+        self._told: dict[Key, set[tuple[str, str]]] = {}
 
     def __repr__(self) -> str:
         return f"<Isolation: {len(self._moved)} application groups were moved>"
@@ -136,8 +141,9 @@ class Isolation:
     def _is_new(self, key: Key, refusal: Refusal) -> bool:
         if self._on_refusal is not None:
             self._on_refusal(*refusal)
-        known = (key, refusal.application, refusal.module)
-        if known in self._told or len(self._told) >= _MOST_TOLD:
+        told = self._told.setdefault(key, set())
+        known = refusal.application[:_LONGEST_KNOWN], refusal.module[:_LONGEST_KNOWN]
+        if known in told or len(told) >= _MOST_TOLD:
             return False
-        self._told.add(known)
+        told.add(known)
         return True

@@ -67,5 +67,16 @@ def test_what_is_remembered_is_bounded(caplog: pytest.LogCaptureFixture) -> None
     """A daemon process that lies fills neither the memory nor the log."""
     isolation = Isolation()
     for number in range(3000):
+        isolation.go_without(BACK, "a:b", f"module{number}" + 100_000 * "x", "no")
+    assert len(caplog.records) == len(isolation._told[BACK]) == 100
+    assert max(len(name) for known in isolation._told[BACK] for name in known) == 200
+
+
+def test_what_a_liar_leaves_to_others(caplog: pytest.LogCaptureFixture) -> None:
+    """However much is said of one application group, another one's is said as well."""
+    isolation = Isolation()
+    for number in range(3000):
         isolation.go_without(BACK, "a:b", f"module{number}", "no")
-    assert len(caplog.records) == len(isolation._told) == 1000
+    caplog.clear()
+    isolation.go_without(SHOP, *REFUSAL)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
