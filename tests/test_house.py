@@ -92,6 +92,7 @@ ALLOWED = {
     "asyncgroups.wire.channel",
     "asyncgroups.wire.messages",
     "asyncgroups.worker",
+    "asyncgroups.wire.fields",
     "asyncgroups.worker.control",
     "asyncgroups.worker.crew",
     "asyncgroups.worker.environ",

@@ -43,6 +43,7 @@ from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.taking import PATIENCE, take
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
+from asyncgroups.wire.fields import are_sound
 
 __all__ = ["Exchange"]
 
@@ -380,6 +381,8 @@ class Exchange:
 
     async def _hear_start(self, lease: Lease, payload: bytes) -> None:
         start = messages.parse_start(payload)
+        if not are_sound(start.headers):
+            raise lease.distrust("a response with header fields that it must not have")
         self._response = Progress.COMPLETE if start.complete else Progress.STARTED
         whole = start.complete and self._uploaded
         if whole and lease.look_for_done():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from asyncgroups.errors import ClientDisconnected, RequestInterrupted
 from asyncgroups.wire import messages
+from asyncgroups.wire.fields import CONTROLS, HOP_BY_HOP
 from asyncgroups.worker.exchange import Exchange
 from asyncgroups.worker.streams import FileWrapper, regular_file
 
@@ -33,24 +34,6 @@ _TRANSITIONS = {
     (READY, FAILED),
     (OPEN, FAILED),
 }
-
-# RFC 9110 section 5.5: all but the tab
-_CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
-# RFC 9110 section 7.6.1, PEP 3333: "other HTTP features"
-_HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"trailers",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 
 
 class Response:
@@ -269,9 +252,9 @@ def _head(code: bytes, headers: list[tuple[str, str]]) -> tuple[bytes, int | Non
             raise ValueError(f"header names are ASCII, their values latin-1 (PEP 3333): {pair!r:.80}") from None
         if not raw_name or raw_name.translate(None, messages.TOKEN):
             raise ValueError(f"{name[:80]!r} is no header name (RFC 9110 section 5.6.2)")
-        if len(raw_value.translate(None, _CONTROLS)) != len(raw_value):
+        if len(raw_value.translate(None, CONTROLS)) != len(raw_value):
             raise ValueError(f"a control character in the header {name}: {value[:80]!r}")
-        if raw_name in _HOP_BY_HOP:
+        if raw_name in HOP_BY_HOP:
             raise ValueError(f"{name} is the server's own business, an application must not set it (PEP 3333)")
         if raw_name == b"content-length":
             stripped = raw_value.strip()
