@@ -110,7 +110,7 @@ def main(display_name: str, listener: str, lifeline: str, user: str, folder: str
     _show(display_name)
     faulthandler.enable()
     if int(memory):
-        resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+        _limit(int(memory))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -127,6 +127,13 @@ def main(display_name: str, listener: str, lifeline: str, user: str, folder: str
                 connection.close()
                 continue
             _begin(connection, _serve)
+
+
+def _limit(memory: int) -> None:
+    """Have no more bytes than ``memory``, or than the limit that there is already."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = min(memory, sys.maxsize if hard == resource.RLIM_INFINITY else hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _begin(connection: socket.socket, serve: Callable[[socket.socket], None]) -> None:
