@@ -173,7 +173,7 @@ class ProcessGroupSection(Section):
     """Further folders of sys.path in each interpreter, relative to this file (python-path=)."""
     home: PathText | None = None
     """Working directory of the processes, relative to this file; by default the server's (home=)."""
-    process_env: Variables | None = None
+    process_env: SecretVariables | None = None
     """Variables of os.environ in the processes."""
     user: VariableValue | None = None
     """User that the processes run as, a name or a number in quotes; for a server that root has started (user=)."""

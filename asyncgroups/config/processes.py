@@ -78,19 +78,21 @@ def _paths(
 def _identity(loc: Loc, section: ProcessGroupSection, problems: Problems) -> dict[str, Any]:
     """The numbers of user and groups."""
     identity: dict[str, Any] = {}
+    entry: pwd.struct_passwd | None = None
     if section.user is not None:
         try:
             entry = _user_of(section.user)
         except LookupError:
             problems.add((*loc, "user"), f"there is no user {shown(section.user)}")
         else:
-            groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-            identity |= {"user": entry.pw_uid, "group": entry.pw_gid, "groups": groups}
+            identity |= {"user": entry.pw_uid, "group": entry.pw_gid}
     if section.group is not None:
         try:
             identity["group"] = _group_of(section.group)
         except LookupError:
             problems.add((*loc, "group"), f"there is no group {shown(section.group)}")
+    if entry is not None:  # with the group in place of the user's own, as initgroups(3) has it
+        identity["groups"] = tuple(os.getgrouplist(entry.pw_name, identity["group"]))
     return identity
 
 
@@ -105,9 +107,16 @@ def _login(section: ProcessGroupSection) -> dict[str, str]:
 
 def _user_of(text: str) -> pwd.struct_passwd:
     """Raises LookupError."""
-    return pwd.getpwuid(int(text)) if text.isdecimal() else pwd.getpwnam(text)
+    return pwd.getpwuid(int(text)) if _is_number(text) else pwd.getpwnam(text)
 
 
 def _group_of(text: str) -> int:
     """Raises LookupError."""
-    return grp.getgrgid(int(text)).gr_gid if text.isdecimal() else grp.getgrnam(text).gr_gid
+    try:
+        return grp.getgrgid(int(text)).gr_gid if _is_number(text) else grp.getgrnam(text).gr_gid
+    except OverflowError as error:
+        raise LookupError(str(error)) from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

@@ -1,5 +1,8 @@
 """Server configuration, virtual host, mount: what is merged from them, and what they may not say together."""
 
+import grp
+import os
+import pwd
 import tomllib
 from pathlib import Path
 
@@ -260,3 +263,14 @@ def test_the_selection_chooses_as_configured(tmp_path: Path) -> None:
     assert (choice.application_group, choice.mount.application) == ("www.example.com|/shop", "shop:application")
     choice = selection.choose(host=b"blog.example.com", port=8080, raw_path=b"/", env=None)
     assert (choice.application_group, choice.mount.application) == ("from the process", "blog:application")
+
+
+def test_the_groups_of_a_user(tmp_path: Path) -> None:
+    """A group that is given stands in place of the user's own, which its processes are not in then (initgroups(3))."""
+    user = pwd.getpwuid(os.getuid())
+    other = next(one for one in grp.getgrall() if one.gr_gid != user.pw_gid and user.pw_name not in one.gr_mem)
+    text = f'[process_group.back]\nuser = "{user.pw_uid}"\ngroup = "{other.gr_name}"\n' + MOUNT.format(path="/")
+    settings = configured(tmp_path, text).process_groups["back"]
+    assert (settings.user, settings.group) == (user.pw_uid, other.gr_gid)
+    assert settings.groups is not None
+    assert sorted(settings.groups) == sorted(os.getgrouplist(user.pw_name, other.gr_gid))
