@@ -52,6 +52,8 @@ class Output:
 
     def __init__(self, descriptor: int, level: int, name: str) -> None:
         self.channel: _Lines = _Lines(descriptor)
+        self.is_over: bool = False
+        """Whether nobody can write to it any more, or nobody listens."""
         self._level = level
         self._name = name
 
@@ -63,8 +65,10 @@ class Output:
 
     def finished(self) -> None:
         """See ``reaper.Listener``."""
+        self.is_over = True
         self.channel.close()
 
     def lost(self, _: str) -> None:
         """See ``reaper.Listener``."""
+        self.is_over = True
         self.channel.close()

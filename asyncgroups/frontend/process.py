@@ -229,6 +229,8 @@ class DaemonProcess:
         self.members: list[Member] = []
         """Those, and the ones whose interpreters have ended."""
         self.interpreters: set[GroupInterpreter] = set()
+        self.outputs: list[Output] = []
+        """What it prints; its children may go on when it has ended."""
         self.successor: DaemonProcess | None = None
         """The one that is being started in its place."""
         self.was_drained: bool = False
@@ -323,6 +325,8 @@ class DaemonProcess:
             child = self._spawn()
         except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
             self.failure = str(error)
+            if isinstance(error, PermissionError) and error.filename is None and self.settings.user is not None:
+                self.failure = "the server may not start it as another user: that is for one that root has started"
         else:
             with self._lock:
                 self._child = child
@@ -380,7 +384,8 @@ class DaemonProcess:
             except OSError as error:
                 _log.error("[%s] cpu_priority = %d: %s", settings.name, settings.cpu_priority, error.strerror)
         for level, (reading, _) in zip((logging.INFO, logging.ERROR), outputs, strict=True):
-            self._reaper.listen(Output(reading, level, settings.name))
+            self.outputs.append(output := Output(reading, level, settings.name))
+            self._reaper.listen(output)
         return child
 
 

@@ -23,6 +23,7 @@ from functools import partial
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
 from asyncgroups.frontend.folder import Folder
+from asyncgroups.frontend.output import Output
 from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Resident, Stage, told
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
@@ -37,6 +38,7 @@ _log = logging.getLogger("asyncgroups")
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 60.0
 _MOMENT = 0.05
+_MOST_ECHOES = 32
 _ROUND = 1.0
 """Seconds between two looks at what is to be recycled."""
 
@@ -86,6 +88,7 @@ class ProcessGroup:
         """Pools of application groups that have moved elsewhere."""
         self._missing: set[tuple[DaemonProcess, str]] = set()
         """Processes that have no interpreter for an application group: it has failed there."""
+        self._echoes: list[Output] = []  # of processes that have ended, whose children may still write
         self._made = 0
         self._delay = 0.0
         self._is_closing = False
@@ -315,6 +318,9 @@ class ProcessGroup:
         process.limit(None)
         with self._lock:
             self._processes.remove(process)
+            self._echoes = [one for one in (*self._echoes, *process.outputs) if not one.is_over]
+            while len(self._echoes) > _MOST_ECHOES:
+                self._reaper.dismiss(self._echoes.pop(0))
             self._missing = {one for one in self._missing if one[0] is not process}
             for old in self._processes:
                 if old.successor is process:

@@ -101,6 +101,17 @@ class Reaper:
         """Tell ``listener`` of what comes over its channel, from now on. From any thread."""
         self.post(lambda: self._register(listener))
 
+    def dismiss(self, listener: Listener) -> None:
+        """Have ``listener`` lose its channel, if it has not before. From any thread."""
+        self.post(lambda: self._dismiss(listener))
+
+    def _dismiss(self, listener: Listener) -> None:
+        assert self._selector is not None
+        key = self._selector.get_map().get(listener.channel.fileno())
+        if key is not None and key.data is listener:
+            self._forget(listener)
+            listener.lost("nobody listens any more")
+
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Call ``action`` in ``seconds``, in the reaper's thread. From any thread."""
         timer = Timer(action)

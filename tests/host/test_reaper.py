@@ -280,3 +280,16 @@ def test_an_orphan_within_its_limit(reaper: Reaper, home: Home, limit: float | N
     assert home.back.get(timeout=PATIENCE) == "released"
     assert home.interpreter.interrupts == []
     assert home.stuck.empty()
+
+
+def test_a_listener_that_is_dismissed(reaper: Reaper, listener: Listening) -> None:
+    """It is told so once, and hears no more."""
+    reaper.listen(listener)
+    reaper.dismiss(listener)
+    reaper.dismiss(listener)
+    assert listener.next().startswith("lost")
+    listener.worker.send(messages.frame(messages.READY))
+    over: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    reaper.later(0.05, lambda: over.put(True))
+    assert over.get(timeout=PATIENCE)
+    assert listener.told.empty()
