@@ -19,6 +19,9 @@ from contextlib import suppress
 __all__ = ["Folder"]
 
 _PREFIX = "asyncgroups-run-"
+_LONGEST = 95
+"""Bytes of its path: with a socket's name behind it there may be 107 on Linux, 103 on macOS (``man 7 unix``)."""
+
 _YOUNG_SECONDS = 60.0
 """An empty folder of this age may be about to be locked."""
 
@@ -32,6 +35,9 @@ class Folder:
                 if entry.name.startswith(_PREFIX):
                     _sweep(entry)
         self.path: str = tempfile.mkdtemp(prefix=_PREFIX)
+        if len(os.fsencode(self.path)) > _LONGEST:
+            os.rmdir(self.path)
+            raise OSError(f"the path of a socket in {self.path!r} would be too long: TMPDIR should name another folder")
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(self._lock, fcntl.LOCK_EX)

@@ -80,3 +80,13 @@ def test_what_stays(place: Path) -> None:
     Folder().remove()
     assert sorted(place.iterdir()) == before
     assert [len(list(path.iterdir())) for path in (elsewhere, young, strange)] == [1, 0, 1]
+
+
+def test_a_path_that_is_too_long(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket could be bound there: it is said what to change, and nothing is left."""
+    far = place / (80 * "a")
+    far.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    with pytest.raises(OSError, match="TMPDIR"):
+        Folder()
+    assert list(far.iterdir()) == []
