@@ -25,7 +25,8 @@ __all__ = ["Channel", "Frames", "discard", "pair"]
 _READ = 16 * 1024
 _READ_ON = messages.WINDOW + 1024  # all that can be there in a stream of large messages
 _LOOK = 4096
-_ANCILLARY = _socket.CMSG_SPACE(4)
+# As many descriptors as a message can have (SCM_MAX_FD): those without room the kernel closes, and waits.
+_ANCILLARY = _socket.CMSG_SPACE(4 * 253)
 _UNCLAIMED = 16
 """File descriptors that may have come and not been taken off: each comes with a message, and few come at once."""
 _BUFFER = 512 * 1024

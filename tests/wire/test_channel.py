@@ -375,6 +375,27 @@ def test_a_descriptor_that_lingers() -> None:
         one.close()
 
 
+def test_descriptors_that_linger_together() -> None:
+    """Nor does it where more of them come with a message than any message has."""
+    with conversation() as (ours, theirs):
+        all_others = []
+        descriptors = []
+        for _ in range(3):
+            descriptor, others = lingering()
+            descriptors.append(descriptor)
+            all_others += others
+        with socket.socket(fileno=os.dup(theirs.fileno())) as sender:
+            socket.send_fds(sender, [messages.END_FRAME], descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        began = time.monotonic()
+        assert ours.read()
+        ours.close()
+        assert time.monotonic() - began < 5
+        for one in all_others:
+            one.close()
+
+
 def test_a_descriptor_of_no_socket() -> None:
     """It is closed as well, and one that is closed already is no error."""
     descriptor = os.open(os.devnull, os.O_RDONLY)
