@@ -91,6 +91,8 @@ class DaemonInterpreter(GroupInterpreter):
         self._on_alone = on_alone
         self._left = 0
         self._over = threading.Event()
+        self.opened_at: float = 0.0
+        """When the process was asked for it, by the monotonic clock."""
 
     def start(self) -> None:
         frame = daemon.open_frame(self.bootstrap)
@@ -101,6 +103,7 @@ class DaemonInterpreter(GroupInterpreter):
             connection.connect(self._address)
             connection.sendall(frame)
             self.channel: Channel = Channel(connection.detach(), blocking=False)
+        self.opened_at = time.monotonic()
         self._reaper.listen(self)
 
     def join(self, seconds: float) -> bool:
@@ -228,12 +231,14 @@ class DaemonProcess:
         """The members of pools whose interpreters live here."""
         self.members: list[Member] = []
         """Those, and the ones whose interpreters have ended."""
-        self.interpreters: set[GroupInterpreter] = set()
+        self.interpreters: set[DaemonInterpreter] = set()
         self.outputs: list[Output] = []
         """What it prints; its children may go on when it has ended."""
         self.successor: DaemonProcess | None = None
         """The one that is being started in its place."""
         self.was_drained: bool = False
+        self.is_given_up: bool = False
+        """Whether a worker in it has not obeyed an interrupt."""
         self.seen: int = 0
         """Exchanges that were over at the last look."""
         self.seen_at: float = time.monotonic()
@@ -275,6 +280,10 @@ class DaemonProcess:
     @property
     def served(self) -> int:
         return sum(member.served for member in list(self.members))
+
+    def is_late(self, since: float) -> bool:
+        """Whether it has not been ready since then, by the monotonic clock, although it was asked to be."""
+        return self.stage is Stage.STARTING and any(one.opened_at <= since for one in list(self.interpreters))
 
     def move(self, stage: Stage) -> None:
         """Be in another stage."""

@@ -4,7 +4,8 @@ Imports ``config``, ``frontend.process``, ``host``. Guarantees:
 
 - Thread-safe; nobody waits in here but in ``join``.
 - There are ``processes`` of them. One that has ended is replaced at once if it had answered a request, else after a
-  delay that grows; requests that no process has been given wait for that, bounded as every wait for a worker is.
+  delay that grows; requests that no process has been given wait for that, bounded as every wait for a worker is, and
+  are sent away where none serves and the next one fails as well.
 - One that is recycled, or has a worker that does not obey an interrupt, takes no more requests once its successor is
   ready, and ends after the last that it runs, within ``graceful_timeout`` and ``shutdown_timeout``.
 - Each stands in a slot, from 1 to ``processes``; one that is started in place of another has its slot.
@@ -91,6 +92,8 @@ class ProcessGroup:
         self._echoes: list[Output] = []  # of processes that have ended, whose children may still write
         self._made = 0
         self._delay = 0.0
+        self._again_at = 0.0
+        """No successor is started before, by the monotonic clock."""
         self._is_closing = False
 
     def __repr__(self) -> str:
@@ -239,9 +242,7 @@ class ProcessGroup:
                 self._missing.add((process, resident.name))
             self._quit_if_empty(process)
         if interpreter.failure:
-            # A moment later: who has just found the pool stands in its queue by then.
-            error = InterpreterFailed(interpreter.failure)
-            self._reaper.later(_MOMENT, lambda: None if pool.is_served else pool.refuse(error))
+            self._refuse(pool, InterpreterFailed(interpreter.failure))
 
     def give_up(self, worker: Worker) -> bool:
         """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor.
@@ -256,6 +257,7 @@ class ProcessGroup:
             worker.label,
             worker.exchange,
         )
+        process.is_given_up = True
         worker.pool.drain(worker.member)
         self._replace(process, "a request does not end")
         return True
@@ -282,8 +284,6 @@ class ProcessGroup:
         self._processes.append(process)
         for name in self._pools:
             self._open(process, name)
-        if self.settings.startup_timeout:
-            process.limit(self._reaper.later(self.settings.startup_timeout, partial(self._check_started, process)))
         return process
 
     def _succeed(self, process: DaemonProcess) -> None:
@@ -293,17 +293,6 @@ class ProcessGroup:
             lasting = {one.pool for one in old.kin if one.pool not in self._vacated}
             if old.successor is process and old.stage is Stage.SERVING and lasting <= served:
                 self._drain(old)
-
-    def _check_started(self, process: DaemonProcess) -> None:
-        with self._lock:
-            is_late = process.stage is Stage.STARTING and bool(process.interpreters)
-        if is_late:
-            _log.error(
-                "[%s] a daemon process is not ready after %g s (startup_timeout)",
-                self.settings.name,
-                self.settings.startup_timeout,
-            )
-            process.kill()
 
     def _free_slot(self) -> int | None:
         """A slot with no process that serves, or will. Under the lock."""
@@ -328,7 +317,8 @@ class ProcessGroup:
             was_asked = process.was_drained or self._is_closing
             is_short = self._free_slot() is not None
             if not was_asked:
-                self._delay = 0.0 if had_answered else min(max(2 * self._delay, _FIRST_DELAY), _LONGEST_DELAY)
+                self._delay = 0.0 if had_answered else self._longer()
+                self._again_at = time.monotonic() + self._delay
         if was_asked:
             return
         reason = f"could not be started: {process.failure}" if process.failure else told(process.status)
@@ -336,8 +326,12 @@ class ProcessGroup:
         _log.error("[%s] the daemon process %s %s%s", self.settings.name, process.pid or "-", reason, next_one)
         if process.failure or self._delay > _FIRST_DELAY:  # who waits has waited for one that failed already
             for pool in self.pools:
-                pool.refuse(InterpreterFailed(f"the daemon processes of {self.settings.name!r} do not live"))
+                self._refuse(pool, InterpreterFailed(f"the daemon processes of {self.settings.name!r} do not live"))
         self._reaper.later(self._delay, self._replenish)
+
+    def _refuse(self, pool: Pool, error: InterpreterFailed) -> None:
+        """Send away who waits where nobody serves, a moment later: who has just found the pool stands there by then."""
+        self._reaper.later(_MOMENT, lambda: None if pool.is_served else pool.refuse(error))
 
     def _replenish(self) -> None:
         """Start what is missing."""
@@ -347,7 +341,12 @@ class ProcessGroup:
                     self._start_process(slot)
             except (OSError, RuntimeError) as error:
                 _log.error("[%s] no daemon process can be started: %s", self.settings.name, error)
-                self._reaper.later(_LONGEST_DELAY, self._replenish)
+                self._delay = self._longer()
+                self._reaper.later(self._delay, self._replenish)
+
+    def _longer(self) -> float:
+        """The delay after one more that has failed."""
+        return min(max(2 * self._delay, _FIRST_DELAY), _LONGEST_DELAY)
 
     # Recycling --------------------------------------------------------------------------------------------------------
 
@@ -358,20 +357,25 @@ class ProcessGroup:
             self._replace(process, f"{process.served} requests (maximum_requests)")
 
     def _look(self) -> None:
-        """What is to be recycled? In the reaper's thread, every second."""
+        """What is to be recycled, or has not become ready? In the reaper's thread, every second."""
         if self._is_closing:
             return
-        settings, now = self.settings, time.monotonic()
+        settings, limit, now = self.settings, self.settings.startup_timeout, time.monotonic()
         for process in self.processes:
             served, age = process.served, now - process.started_at
             if served != process.seen or process.in_flight:
                 process.seen, process.seen_at = served, now
-            if settings.restart_interval and age >= settings.restart_interval:
+            if limit and process.is_late(now - limit):
+                _log.error("[%s] a daemon process is not ready after %g s (startup_timeout)", settings.name, limit)
+                process.kill()
+            if process.is_given_up:
+                self._replace(process, "a request does not end")  # a successor has failed, here as below
+            elif settings.restart_interval and age >= settings.restart_interval:
                 self._replace(process, f"{age:.0f} s (restart_interval)")
             elif settings.inactivity_timeout and served and now - process.seen_at >= settings.inactivity_timeout:
                 self._replace(process, f"{now - process.seen_at:.0f} s without a request (inactivity_timeout)")
             elif settings.maximum_requests and served >= settings.maximum_requests:
-                self._replace(process, f"{served} requests (maximum_requests)")  # a successor has failed
+                self._replace(process, f"{served} requests (maximum_requests)")
         self._reaper.later(_ROUND, self._look)
 
     def _replace(self, process: DaemonProcess, reason: str) -> None:
@@ -379,6 +383,8 @@ class ProcessGroup:
         with self._lock:
             if process.successor is not None or process.stage is not Stage.SERVING or self._is_closing:
                 return
+            if time.monotonic() < self._again_at:
+                return  # the last one has failed; the next look is for that
             _log.info("[%s] the daemon process %s is replaced after %s", self.settings.name, process.pid, reason)
             try:
                 process.successor = self._start_process(process.slot)
