@@ -299,8 +299,11 @@ class Supervisor:
         """
         key = bootstrap.key
         with self._lock:
-            pool = self._pools[key][0] if key in self._pools else None
-            if pool is None or pool.proven is None:
+            found = self._pools.get(key)
+            if found is None or found[2] is self._apart.get(key):
+                return True  # it has moved: another process has said so first
+            pool = found[0]
+            if pool.proven is None:
                 return False
             self.isolation.leave_alone(key[0])
         self._vacate(key, pool)

@@ -61,24 +61,26 @@ def test_an_older_python(site: Site, version: str) -> None:
     With ``isolation = "interpreter"`` that is an error. None of its processes outlives the server.
     """
     text = f'[process_group.old]\npython = "{found(version)}"\n' + mount("/global", "%{GLOBAL}", "old")
+    text += f'[process_group.pair]\npython = "{found(version)}"\nprocesses = 2\n' + mount("/pair", "pair", "pair")
     text += mount("/named", "named", "old", threads=2) + mount("/other", "other", "old")
     text += mount("/strict", "strict", "old") + 'isolation = "interpreter"\n'
     with serving(site(text), environ={"PYTHONPATH": ""}) as server:
-        answers = {path: server.get(path) for path in ("/global", "/named", "/other", "/strict", "/global")}
-        assert [answer.status_code for answer in answers.values()] == [200, 200, 200, 500], server.log()
+        answers = {path: server.get(path) for path in ("/global", "/named", "/other", "/strict", "/pair")}
+        assert [answer.status_code for answer in answers.values()] == [200, 200, 200, 500, 200], server.log()
         told = [answer.json() for answer in answers.values() if answer.status_code == 200]
+        assert told.pop()["multiprocess"]
         assert [one["version"] for one in told] == [[3, int(version.partition(".")[2])]] * 3
         assert [one["application_group"] for one in told] == ["", "named", "other"]
         assert [one["multithread"] for one in told] == [True, True, False]
         assert len({one["pid"] for one in told}) == 3
         server.wait_for_log(r"\[INFO\] \[old\] its Python is older than 3\.14\.1 and has one interpreter")
-        assert server.log().count("is older than 3.14.1") == 1
+        assert server.log().count("[old] its Python is older than 3.14.1") == 1
         server.wait_for_log(
             rf"\[old:strict\] the interpreter has failed: Python {version}\.\d+ has one interpreter, which is"
         )
-        assert server.log().count("has failed") == 1
+        assert server.log().count("has failed") == 1  # and none of the two that said the same of one group
         left = daemons(server)
-        assert len(left) == 3
+        assert len(left) == 7
         server.tell(signal.SIGKILL)
         for daemon in left:
             daemon.wait(PATIENCE)
