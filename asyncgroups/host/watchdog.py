@@ -10,12 +10,14 @@ reads it. Guarantees:
 - ``expire``: ``seconds`` after its call the process ends with ``status``, after its last ``words`` where
   stderr takes them at once.
 - When the descriptor's other end is closed before, nothing happens.
-- ``outlive``: when the descriptor's other end is closed, the process ends, and its folder with the last one.
+- ``outlive``: when the descriptor's other end is closed, or the process that has started this one has ended, this one
+  ends, and its folder with the last one.
 """
 
 import _socket
 import math
 import os
+import select
 import threading
 import time
 
@@ -83,12 +85,13 @@ def outlive(lifeline: int, folder: str) -> None:
 
     What it has left in ``folder``, where there are sockets only, goes as well.
     """
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, lifeline)
-    socket.settimeout(None)
+    ends = select.poll()
+    ends.register(lifeline, select.POLLIN)
     try:
-        socket.recv(1)
-    except OSError:
-        pass  # as good as closed
+        ends.register(os.pidfd_open(os.getppid()), select.POLLIN)  # a child of its may hold the other end as well
+    except (AttributeError, OSError):
+        pass  # not a Linux, or an old one
+    ends.poll()
     try:
         for name in os.listdir(folder):
             os.unlink(folder + "/" + name)

@@ -204,6 +204,22 @@ def test_a_process_does_not_outlive_its_server(site: Site, tmp_path: Path, where
         until(lambda: not folder.exists(), 5, what="the end of the folder")
 
 
+def test_a_child_of_the_server_keeps_no_process_alive(site: Site) -> None:
+    """One that was forked has all that the server had: the death of the server counts."""
+    text = "[process_group.back]\n" + mount("/named", "named", "back")
+    text += mount("/forks", "%{GLOBAL}", "").replace("processes_tells", "processes_forks")
+    with serving(site(text), kind="uvicorn") as server:
+        ask(server, "/named")
+        (daemon,) = daemons(server)
+        child = psutil.Process(int(server.get("/forks").text))
+        try:
+            server.tell(signal.SIGKILL)
+            daemon.wait(PATIENCE)
+            assert child.is_running()
+        finally:
+            child.kill()
+
+
 def _ignore(action: Callable[[], object]) -> None:
     try:
         action()
@@ -324,6 +340,19 @@ def test_a_process_that_does_not_start(site: Site) -> None:
         server.wait_for_log(r"\[back\] the daemon process \d+ ended with status 1; another is started in 0.5 s")
         server.wait_for_log(r"\[back\] the daemon process \d+ ended with status 1; another is started in 1 s")
         assert server.stop() == 0
+
+
+def test_a_process_that_cannot_be_started(site: Site) -> None:
+    """It is tried again after a time that grows from half a second, as where it fails by itself."""
+    with serving(site("[process_group.back]\n" + mount("/named", "named", "back"))) as server:
+        ask(server, "/named")
+        (daemon,) = daemons(server)
+        folder = folder_of(daemon)
+        aside = folder.rename(folder.with_suffix(".aside"))
+        daemon.kill()
+        server.wait_for_log(r"\[back\] no daemon process can be started")
+        aside.rename(folder)
+        ask(server, "/named")
 
 
 def test_preloading(site: Site) -> None:

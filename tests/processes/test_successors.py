@@ -32,7 +32,7 @@ def server(site: Site, folder: Path) -> Iterator[Server]:
         script.chmod(0o755)
     (folder / "late.hangs").touch()
     settings = dict.fromkeys(GROUPS, "") | {
-        "recycled": "maximum_requests = 1",
+        "recycled": "maximum_requests = 2",
         "stuck": "request_timeout = 0.5\nthreads = 4",
         "late": "startup_timeout = 0.5",
     }
@@ -53,6 +53,7 @@ def test_successors_that_fail_cost_no_request(server: Server, folder: Path, tmp_
     gate = tmp_path / "gate"
     assert server.get("/recycled").status_code == 200
     (folder / "recycled.fails").touch()
+    assert server.get("/recycled").status_code == 200
     with server.client() as client, ThreadPoolExecutor(3) as pool:
         try:
             answers = [pool.submit(client.get, f"/recycled?until={gate}") for _ in range(3)]
