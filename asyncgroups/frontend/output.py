@@ -3,20 +3,24 @@
 Imports ``host``, ``wire``. Guarantees:
 
 - Lines are logged whole, in bounded pieces, and none of them looks like a line of another group's.
+- What children of processes that have ended may still write to holds a bounded number of descriptors.
 """
 
 import logging
 import os
+from collections.abc import Iterable
 
 from asyncgroups.errors import ChannelClosed
 from asyncgroups.host.group import contained
+from asyncgroups.host.reaper import Reaper
 from asyncgroups.wire import messages
 
-__all__ = ["Output"]
+__all__ = ["Echoes", "Output"]
 
 _log = logging.getLogger("asyncgroups")
 
 _LONGEST_LINE = 64 * 1024
+_MOST_ECHOES = 32
 
 
 class _Lines:
@@ -72,3 +76,20 @@ class Output:
         """See ``reaper.Listener``."""
         self.is_over = True
         self.channel.close()
+
+
+class Echoes:
+    """Outputs of processes that have ended, whose children may still write: the latest of them."""
+
+    def __init__(self, reaper: Reaper) -> None:
+        self._reaper = reaper
+        self._outputs: list[Output] = []
+
+    def __repr__(self) -> str:
+        return f"<Echoes of {len(self._outputs)} outputs>"
+
+    def keep(self, outputs: Iterable[Output]) -> None:
+        """Listen on to these, and perhaps no more to older ones. Under the caller's lock."""
+        self._outputs = [one for one in (*self._outputs, *outputs) if not one.is_over]
+        while len(self._outputs) > _MOST_ECHOES:
+            self._reaper.dismiss(self._outputs.pop(0))

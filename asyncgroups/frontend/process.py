@@ -282,8 +282,8 @@ class DaemonProcess:
         return sum(member.served for member in list(self.members))
 
     def is_late(self, since: float) -> bool:
-        """Whether it has not been ready since then, by the monotonic clock, although it was asked to be."""
-        return self.stage is Stage.STARTING and any(one.opened_at <= since for one in list(self.interpreters))
+        """Whether an interpreter has not been ready since then, by the monotonic clock, although it was asked to be."""
+        return any(one.state is State.STARTING and one.opened_at <= since for one in list(self.interpreters))
 
     def move(self, stage: Stage) -> None:
         """Be in another stage."""

@@ -23,8 +23,9 @@ from functools import partial
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
+from asyncgroups.frontend.delay import Delay
 from asyncgroups.frontend.folder import Folder
-from asyncgroups.frontend.output import Output
+from asyncgroups.frontend.output import Echoes
 from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Resident, Stage, told
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
@@ -36,10 +37,8 @@ __all__ = ["ProcessGroup"]
 
 _log = logging.getLogger("asyncgroups")
 
-_FIRST_DELAY = 0.5
 _LONGEST_DELAY = 60.0
 _MOMENT = 0.05
-_MOST_ECHOES = 32
 _ROUND = 1.0
 """Seconds between two looks at what is to be recycled."""
 
@@ -89,11 +88,10 @@ class ProcessGroup:
         """Pools of application groups that have moved elsewhere."""
         self._missing: set[tuple[DaemonProcess, str]] = set()
         """Processes that have no interpreter for an application group: it has failed there."""
-        self._echoes: list[Output] = []  # of processes that have ended, whose children may still write
+        self._echoes = Echoes(reaper)
         self._made = 0
-        self._delay = 0.0
-        self._again_at = 0.0
-        """No successor is started before, by the monotonic clock."""
+        self._delay = Delay(longest=_LONGEST_DELAY)
+        """No successor is started before it is over."""
         self._is_closing = False
 
     def __repr__(self) -> str:
@@ -307,9 +305,7 @@ class ProcessGroup:
         process.limit(None)
         with self._lock:
             self._processes.remove(process)
-            self._echoes = [one for one in (*self._echoes, *process.outputs) if not one.is_over]
-            while len(self._echoes) > _MOST_ECHOES:
-                self._reaper.dismiss(self._echoes.pop(0))
+            self._echoes.keep(process.outputs)
             self._missing = {one for one in self._missing if one[0] is not process}
             for old in self._processes:
                 if old.successor is process:
@@ -317,17 +313,17 @@ class ProcessGroup:
             was_asked = process.was_drained or self._is_closing
             is_short = self._free_slot() is not None
             if not was_asked:
-                self._delay = 0.0 if had_answered else self._longer()
-                self._again_at = time.monotonic() + self._delay
+                self._delay.begin(failed=not had_answered)
         if was_asked:
             return
         reason = f"could not be started: {process.failure}" if process.failure else told(process.status)
-        next_one = f"; another is started {f'in {self._delay:g} s' if self._delay else 'at once'}" if is_short else ""
+        seconds = self._delay.seconds
+        next_one = f"; another is started {f'in {seconds:g} s' if seconds else 'at once'}" if is_short else ""
         _log.error("[%s] the daemon process %s %s%s", self.settings.name, process.pid or "-", reason, next_one)
-        if process.failure or self._delay > _FIRST_DELAY:  # who waits has waited for one that failed already
+        if process.failure or self._delay.has_grown:  # who waits has waited for one that failed already
             for pool in self.pools:
                 self._refuse(pool, InterpreterFailed(f"the daemon processes of {self.settings.name!r} do not live"))
-        self._reaper.later(self._delay, self._replenish)
+        self._reaper.later(seconds, self._replenish)
 
     def _refuse(self, pool: Pool, error: InterpreterFailed) -> None:
         """Send away who waits where nobody serves, a moment later: who has just found the pool stands there by then."""
@@ -341,12 +337,8 @@ class ProcessGroup:
                     self._start_process(slot)
             except (OSError, RuntimeError) as error:
                 _log.error("[%s] no daemon process can be started: %s", self.settings.name, error)
-                self._delay = self._longer()
-                self._reaper.later(self._delay, self._replenish)
-
-    def _longer(self) -> float:
-        """The delay after one more that has failed."""
-        return min(max(2 * self._delay, _FIRST_DELAY), _LONGEST_DELAY)
+                self._delay.begin(failed=True)
+                self._reaper.later(self._delay.seconds, self._replenish)
 
     # Recycling --------------------------------------------------------------------------------------------------------
 
@@ -366,9 +358,11 @@ class ProcessGroup:
             if served != process.seen or process.in_flight:
                 process.seen, process.seen_at = served, now
             if limit and process.is_late(now - limit):
-                _log.error("[%s] a daemon process is not ready after %g s (startup_timeout)", settings.name, limit)
-                process.kill()
-            if process.is_given_up:
+                if process.stage is Stage.STARTING:
+                    _log.error("[%s] a daemon process is not ready after %g s (startup_timeout)", settings.name, limit)
+                    process.kill()
+                self._replace(process, f"{limit:g} s in which an interpreter was not ready (startup_timeout)")
+            elif process.is_given_up:
                 self._replace(process, "a request does not end")  # a successor has failed, here as below
             elif settings.restart_interval and age >= settings.restart_interval:
                 self._replace(process, f"{age:.0f} s (restart_interval)")
@@ -383,7 +377,7 @@ class ProcessGroup:
         with self._lock:
             if process.successor is not None or process.stage is not Stage.SERVING or self._is_closing:
                 return
-            if time.monotonic() < self._again_at:
+            if not self._delay.is_over:
                 return  # the last one has failed; the next look is for that
             _log.info("[%s] the daemon process %s is replaced after %s", self.settings.name, process.pid, reason)
             try:

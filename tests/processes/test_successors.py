@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes.conftest import Site, mount
+from tests.processes.conftest import Site, daemons, mount
 from tests.serving import Server, serving, until
 
 GROUPS = ("recycled", "stuck", "late")
@@ -81,3 +81,17 @@ def test_one_that_never_gets_ready_is_killed(server: Server, folder: Path) -> No
     (folder / "late.hangs").unlink()
     assert server.get("/late").status_code == 200
     assert "[late] a daemon process is not ready after 0.5 s (startup_timeout)" in server.log()
+
+
+def test_a_stopped_process_is_replaced_for_who_comes_anew(site: Site) -> None:
+    """One that serves, and has no interpreter ready in time for a further application group, gets a successor."""
+    text = (
+        "[timeouts]\ngraceful = 1\ninterrupt = 0.5\n[process_group.back]\nstartup_timeout = 1\ngraceful_timeout = 0.5\n"
+    )
+    with serving(site(text + mount("/one", "one", "back") + mount("/two", "two", "back"))) as server:
+        assert server.get("/one").status_code == 200
+        (stopped,) = daemons(server)
+        stopped.suspend()
+        assert server.get("/two").status_code == 200
+        assert server.get("/one").status_code == 200
+        assert "in which an interpreter was not ready (startup_timeout)" in server.log()
