@@ -54,7 +54,8 @@ def read(
     try:
         mapping = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(source, [f"{source}:{error.lineno}:{error.colno}: {error.msg}"]) from None
+        place = f"{source}:{error.lineno}:{error.colno}"
+        raise ConfigurationError(source, [f"{place}: {error.msg}{_way_out(text, error)}"]) from None
     except RecursionError:
         raise ConfigurationError(source, [f"{source}: brackets are nested too deeply"]) from None
     except ValueError:
@@ -62,6 +63,14 @@ def read(
         raise ConfigurationError(source, [f"{source}: a number has too many digits"]) from None
     problems = Problems(source, text=text, options=_options_of(overrides), words=FILE_WORDS)
     return _build(mapping, base=Path(path).absolute().parent, source=source, overrides=overrides, problems=problems)
+
+
+def _way_out(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """What TOML's own message about the setting process_group beside the tables of that name does not say."""
+    line = text.splitlines()[error.lineno - 1] if error.msg == "Cannot overwrite a value" else ""
+    if not line.lstrip().startswith("[process_group."):
+        return ""
+    return "; where there are tables [process_group.NAME] the default one says default = true"
 
 
 def from_mapping(

@@ -168,7 +168,7 @@ class Exchange:
             if not self._uploaded or not await self._hear_at_once(lease):
                 await self._converse(lease)
         except GroupMoved:
-            if not self._gone and (is_last or self._passed_on):
+            if not self._gone and (is_last or self._passed_on or self._response is not Progress.WAITING):
                 raise
         except ChannelUnread:
             is_known = self._response is not Progress.WAITING or not is_whole
