@@ -156,9 +156,9 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: `nox -s tests-3.14 -- tests/selection -x`; `-n 0` for one at a time."""
     session.install("-e", ".", "--group", "test")
-    # Two at a time, whatever the machine: much of a test is waiting, and some count milliseconds. A file's tests stay
+    # Three at a time, whatever the machine: much of a test is waiting, and some count milliseconds. A file's tests stay
     # together, for they share servers.
-    parallel = ["-n", "2", "--dist", "loadfile"]
+    parallel = ["-n", "3", "--dist", "loadfile"]
     # Each interpreter imports for itself: without cached bytecode each would compile the frameworks for itself too.
     session.run("python", "-m", "pytest", *parallel, *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
 
