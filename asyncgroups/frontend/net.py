@@ -42,7 +42,7 @@ def cast(one: Stoppable) -> None:
         if one in _stoppables:
             return
         # Private, and the only hook that runs before the threads are joined.
-        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+        register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         try:
             register(_net)  # for each anew: it refuses as soon as the exit has begun
         except RuntimeError as error:

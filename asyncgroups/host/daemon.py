@@ -112,7 +112,7 @@ def main(display_name: str, listener: str, lifeline: str, user: str, folder: str
     if int(memory):
         _limit(int(memory))
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # they are text files
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signal_number, _nothing)  # and not SIG_IGN, which children of applications would inherit
     with socket.socket(fileno=int(listener)) as door:

@@ -36,12 +36,12 @@ def isolate(environ: Iterable[tuple[bytes, bytes]]) -> None:
         if arguments[_ENV_LIST] is None:
             own = [name + b"=" + value for name, value in table.items()]
             arguments = (*arguments[:_ENV_LIST], own, *arguments[_ENV_LIST + 1 :])
-        return fork_exec(*arguments)  # type: ignore[arg-type]
+        return fork_exec(*arguments)  # type: ignore[arg-type]  # as they came
 
     # subprocess and multiprocessing take it from here when they are first imported.
     _posixsubprocess.fork_exec = fork_exec_here
     if "subprocess" in sys.modules:
-        sys.modules["subprocess"]._fork_exec = fork_exec_here  # type: ignore[attr-defined]
+        sys.modules["subprocess"]._fork_exec = fork_exec_here  # type: ignore[attr-defined]  # private
 
     for name in ("posix_spawn", "posix_spawnp"):
         spawn = getattr(os, name, None)

@@ -45,12 +45,12 @@ class Outlet:
         except ChannelClosed:
             pass  # the server has gone, or has given this interpreter up: there is nobody left to tell
         finally:
-            if self._lock._is_owned():  # type: ignore[attr-defined]
+            if self._lock._is_owned():  # type: ignore[attr-defined]  # private
                 self._lock.release()
 
     def let_go(self) -> None:
         """After an interrupt, which may have hit right before a release: own nothing."""
-        while self._lock._is_owned():  # type: ignore[attr-defined]
+        while self._lock._is_owned():  # type: ignore[attr-defined]  # private
             self._lock.release()
 
     def close(self) -> None:

@@ -54,14 +54,14 @@ class Loader:
             if found is None:
                 found = self._loaded[application] = _find(application)
         finally:
-            if lock._is_owned():  # type: ignore[attr-defined]
+            if lock._is_owned():  # type: ignore[attr-defined]  # private
                 lock.release()
         return found
 
     def let_go(self) -> None:
         """After an interrupt, which may have hit right before a release: own nothing."""
         for lock in list(self._locks.values()):
-            while lock._is_owned():  # type: ignore[attr-defined]
+            while lock._is_owned():  # type: ignore[attr-defined]  # private
                 lock.release()
 
 

@@ -44,8 +44,8 @@ class Refusals:
             with _Watching(self, spec):
                 return of_built_ins(spec)
 
-        machinery.ExtensionFileLoader.create_module = create_from_file  # type: ignore[method-assign, assignment]
-        machinery.BuiltinImporter.create_module = staticmethod(create_built_in)  # type: ignore[method-assign]
+        machinery.ExtensionFileLoader.create_module = create_from_file  # type: ignore[method-assign, assignment]  # a hook
+        machinery.BuiltinImporter.create_module = staticmethod(create_built_in)  # type: ignore[method-assign]  # a hook
 
     def note(self, module: str, text: str) -> None:
         """``module`` has refused, in this thread."""

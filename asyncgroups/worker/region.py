@@ -43,7 +43,7 @@ class Region:
                     hit = True
                     _raise_in(self._thread, None)
                     self._aimed = False
-                while self._lock._is_owned():  # type: ignore[attr-defined]
+                while self._lock._is_owned():  # type: ignore[attr-defined]  # private
                     self._lock.release()
             except RequestInterrupted:
                 continue  # there is only one

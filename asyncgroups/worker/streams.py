@@ -131,8 +131,8 @@ def regular_file(filelike: object) -> tuple[int, int] | None:
     if type(filelike).__name__ not in _BINARY_FILES or type(filelike).__module__ != "_io":
         return None
     try:
-        descriptor = filelike.fileno()  # type: ignore[attr-defined]
-        position = filelike.tell()  # type: ignore[attr-defined]
+        descriptor = filelike.fileno()  # type: ignore[attr-defined]  # each of them has one
+        position = filelike.tell()  # type: ignore[attr-defined]  # as above
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None

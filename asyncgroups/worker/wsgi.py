@@ -197,7 +197,7 @@ def run(application: Callable[..., Iterable[bytes]], environ: dict[str, object],
         kind = type(result)
         if kind is list or kind is tuple:
             _send_list(result, response)
-        elif kind is FileWrapper and (file := regular_file(result.filelike)):  # type: ignore[attr-defined]
+        elif kind is FileWrapper and (file := regular_file(result.filelike)):  # type: ignore[attr-defined]  # ours
             response.send_file(*file)
         else:
             pieces = iter(result)
