@@ -1,25 +1,18 @@
 """Path -> mount, and what is left of the path for PATH_INFO.
 
 Law: pure. A table is built once and never changes; no I/O, no clock.
-Imports the standard library and ``selection.names``.
-
-Paths are compared segment by segment, percent-decoded, as bytes. An encoded slash separates nothing, empty segments
-count for nothing, and what is left of a path stays as the client wrote it.
+Imports the standard library, ``selection.names`` and ``selection.prefixes``, which says how paths are compared. What is
+left of a path stays as the client wrote it.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import unquote_to_bytes
 
 from asyncgroups.selection.names import GroupName, parse
+from asyncgroups.selection.prefixes import PrefixTable
 
 __all__ = ["GroupSettings", "Mount", "MountTable", "normalise_path"]
-
-# Possessive: a run of slashes or a long segment is read once, never given back.
-_SEGMENT = re.compile(rb"/++([^/]++)")
-
 
 EMBEDDED = parse("")
 
@@ -83,16 +76,6 @@ def normalise_path(path: str) -> str:
     return "".join(f"/{segment}" for segment in path.split("/") if segment)
 
 
-class _Node:
-    """One segment of the trie: the segments that may follow, and the mount that ends here."""
-
-    __slots__ = ("children", "mount")
-
-    def __init__(self) -> None:
-        self.children: dict[bytes, _Node] = {}
-        self.mount: Mount | None = None
-
-
 class MountTable:
     """The mounts of one context; finds the longest that covers a path.
 
@@ -100,20 +83,14 @@ class MountTable:
     Raises ValueError where two mounts have one path; the message names both places.
     """
 
-    __slots__ = ("_longest", "_mounts", "_root")
+    __slots__ = ("_mounts", "_table")
 
     def __init__(self, mounts: Iterable[Mount]) -> None:
         self._mounts = tuple(mounts)
-        self._root = _Node()
-        self._longest = 0  # bytes in the longest segment of any mount, percent-encoded throughout
+        self._table = PrefixTable[Mount]()
         for mount in self._mounts:
-            node = self._root
-            for segment in mount.path.encode().split(b"/")[1:]:
-                node = node.children.setdefault(segment, _Node())
-                self._longest = max(self._longest, 3 * len(segment))
-            if node.mount is not None:
-                raise ValueError(f"{node.mount.place} and {mount.place} have one path: {mount.path or '/'}")
-            node.mount = mount
+            if (other := self._table.put(mount.path, mount)) is not None:
+                raise ValueError(f"{other.place} and {mount.place} have one path: {mount.path or '/'}")
 
     def __iter__(self) -> Iterator[Mount]:
         return iter(self._mounts)
@@ -132,23 +109,8 @@ class MountTable:
         raw_path does.
         Source: WSGIScriptAlias ("the first match on a path-component boundary"); here the longest.
         """
-        node = self._root
-        found, end = node.mount, 0
-        position = 0
-        while node.children:
-            segment = _SEGMENT.match(raw_path, position)
-            if segment is None:
-                break
-            name = segment[1]
-            if b"%" in name:
-                # A longer one is none of ours, and how much is decoded is not for the client to say.
-                if len(name) > self._longest:
-                    break
-                name = unquote_to_bytes(name)
-            child = node.children.get(name)
-            if child is None:
-                break
-            node, position = child, segment.end()
-            if node.mount is not None:
-                found, end = node.mount, position
-        return None if found is None else (found, raw_path[end:])
+        covered = self._table.match(raw_path)
+        if covered is None:
+            return None
+        mount, _, end = covered
+        return mount, raw_path[end:]

@@ -135,7 +135,7 @@ def test_long_path_costs_little(mount: Mounting, monkeypatch: pytest.MonkeyPatch
         decoded.append(len(segment))
         return unquote_to_bytes(segment)
 
-    monkeypatch.setattr("asyncgroups.selection.mounts.unquote_to_bytes", decode)
+    monkeypatch.setattr("asyncgroups.selection.prefixes.unquote_to_bytes", decode)
     MountTable([mount("/a/b/c")]).match(raw_path)
     assert len(decoded) <= 3
     assert all(length <= 3 for length in decoded)
