@@ -19,11 +19,15 @@ __all__ = [
     "MainInterpreterOnly",
     "NotMounted",
     "Overloaded",
+    "PatternSyntaxError",
+    "PatternTooSlow",
     "PoolRetired",
     "ProtocolError",
     "RequestInterrupted",
     "RequestRefused",
     "RequestTimedOut",
+    "ScriptNotFound",
+    "SettingSyntaxError",
     "ShuttingDown",
     "StartFailed",
     "TooManyGroups",
@@ -57,8 +61,8 @@ class ConfigurationError(ApplicationGroupsError):
         return "\n".join([f"{self.source}: {count}", *self.problems])
 
 
-class GroupNameSyntaxError(ApplicationGroupsError):
-    """Raised by ``selection.names`` for a setting that is no group name; ``str()`` has a caret under what is wrong."""
+class SettingSyntaxError(ApplicationGroupsError):
+    """The root of the errors of the small grammars; ``str()`` has a caret under what is wrong. Never raised itself."""
 
     def __init__(self, text: str, span: tuple[int, int], message: str) -> None:
         self.text = text
@@ -73,12 +77,30 @@ class GroupNameSyntaxError(ApplicationGroupsError):
         return f"{self.message}\n    {self.text}\n    {' ' * start}{'^' * max(1, end - start)}"
 
 
+class GroupNameSyntaxError(SettingSyntaxError):
+    """Raised by ``selection.names`` for a setting that is no group name."""
+
+
+class PatternSyntaxError(SettingSyntaxError):
+    """Raised by ``selection.directories`` and ``config.patterns`` for what is no pattern or regular expression."""
+
+
+class PatternTooSlow(ApplicationGroupsError):
+    """Raised by ``config.patterns`` when a regular expression takes too long on what a client sent."""
+
+
 class GroupNameUnresolved(ApplicationGroupsError):
     """Raised by ``selection.names`` when a ``%{ENV:x}`` has no usable value for this request."""
 
 
 class NotMounted(ApplicationGroupsError):
     """Raised by ``selection`` when no mount covers the path of a request."""
+
+    status = 404
+
+
+class ScriptNotFound(ApplicationGroupsError):
+    """Raised by ``frontend.scripts`` when there is no script under the path of a request."""
 
     status = 404
 

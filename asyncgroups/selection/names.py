@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from asyncgroups.errors import GroupNameSyntaxError, GroupNameUnresolved
 
-__all__ = ["DEFAULT_PORTS", "Facts", "GroupName", "parse", "split_server_name"]
+__all__ = ["DEFAULT_PORTS", "FORBIDDEN", "Facts", "GroupName", "parse", "split_server_name"]
 
 LONGEST_VALUE = 255
 """Characters that the value of an environment variable may have to be a group's name."""
@@ -31,7 +31,8 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 """Scheme to port (RFC 9110 section 4.2); they leave no trace in a name, whatever the scheme."""
 
 # What would break a log line or cannot be encoded has no place in a name: Unicode's Cc, U+2028/U+2029, lone surrogates.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+FORBIDDEN: re.Pattern[str] = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""A character that has no place in a name."""
 _NO_VARIABLE = re.compile("[={]")
 _SERVER_NAME = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]++)(?::([0-9]{0,5}))?")
 
@@ -128,7 +129,7 @@ class GroupName:
             raise self._unresolved(f"has {len(value)} characters; a group's name has {LONGEST_VALUE} at most")
         if "%{" in value:
             raise self._unresolved(f"holds {value!a}; only {', '.join(_WHOLE)} are expanded once more")
-        if _FORBIDDEN.search(value):
+        if FORBIDDEN.search(value):
             raise self._unresolved(f"holds {value!a}: control characters have no place in a group's name")
         # The exact type, where the outer application's framework has text of its own (Django's SafeString).
         return str.__str__(value)
@@ -182,7 +183,7 @@ def _server(facts: Facts) -> str:
 
 def _group_name(text: str) -> tuple[_Kind, str]:
     """group-name = variable / explicit"""
-    if forbidden := _FORBIDDEN.search(text):
+    if forbidden := FORBIDDEN.search(text):
         code = f"U+{ord(forbidden[0]):04X}"
         raise GroupNameSyntaxError(text, forbidden.span(), f"the character {code} has no place in a group's name")
     if text.startswith("%{"):

@@ -122,9 +122,7 @@ def serving(site: str) -> Iterator[Apache]:
         text = (SITES / f"{site}.conf").read_text().replace("@ROOT@", str(root)).replace("@PORT@", str(port))
         (root / "site.conf").write_text(text)
         built_in = subprocess.run([program, "-l"], capture_output=True, text=True, timeout=30, check=True).stdout
-        loads = [
-            f"LoadModule {one}_module {folder}/mod_{one}.so" for one in WANTED if f"mod_{one}.c" not in built_in
-        ]
+        loads = [f"LoadModule {one}_module {folder}/mod_{one}.so" for one in WANTED if f"mod_{one}.c" not in built_in]
         user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
         configuration = PREAMBLE.format(
             root=root, run=run, modules="\n".join(loads), user=user, port=port, site=root / "site.conf"

@@ -1,0 +1,118 @@
+"""Finds the script for a request: the first component of a path that is a file.
+
+Law: asks the file system, one component at a time, and reads no file. Blocking: one look takes microseconds on a local
+disk, and as long as the network takes elsewhere. Imports the standard library, ``errors`` and ``selection.trees``.
+
+Guarantees:
+
+- What is found lies below the candidate's ``base``: each name is looked up in the directory that was opened before it,
+  never in a path, so that whoever moves or replaces directories meanwhile leads nowhere else.
+- A symbolic link is followed only where ``may_follow`` says so; ``base`` itself may be one, since the configuration
+  names it. No name begins with a dot (``trees.Step``), and there is no way up.
+- Nothing but a regular file is a script; nothing is opened for reading, so that no fifo or device blocks or wakes.
+- Every descriptor is closed again.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from asyncgroups.errors import ScriptNotFound
+from asyncgroups.selection.trees import Candidate, steps
+
+__all__ = ["Script", "find", "never"]
+
+# Linux can name a file without opening it. Elsewhere a directory has to be readable, and O_NONBLOCK keeps fifos quiet.
+_NAMING: int = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENXIO})
+_LINK = frozenset({errno.ELOOP, errno.EMLINK})  # what O_NOFOLLOW says without O_PATH; the latter on BSD
+
+
+class Script(NamedTuple):
+    """A file that may be a script.
+
+    path: its absolute path; symbolic links in it stay as they are.
+    script_name: text, its URL path, decoded: what SCRIPT_NAME and %{RESOURCE} are made of.
+    path_info: the rest of the path, percent-encoded bytes as the client wrote them.
+    status: what ``os.stat`` says of it.
+    """
+
+    path: str
+    script_name: str
+    path_info: bytes
+    status: os.stat_result
+
+
+def never(directory: str) -> bool:
+    """Follow no symbolic link, whatever directory it stands in."""
+    del directory
+    return False
+
+
+def find(candidate: Candidate, *, may_follow: Callable[[str], bool] = never) -> Script:
+    """The file that a candidate leads to: whether it is a script is for the sections of its directory to say.
+
+    may_follow: whether symbolic links in the directory of this path are followed.
+    Raises ScriptNotFound, whose text says why, for the log; OSError where the system itself fails.
+    """
+    path, script_name, end = candidate.base, candidate.url, 0
+    here = _open(path)
+    try:
+        for name in candidate.below:
+            here = _enter(here, name, path=path, may_follow=may_follow)
+            path = _below(path, name)
+        status = os.fstat(here)
+        for step in steps(candidate.rest):
+            if not stat.S_ISDIR(status.st_mode):
+                break
+            if not step.name:
+                raise ScriptNotFound(f"what comes after {path!a} {step.reason}")
+            here = _enter(here, step.name, path=path, may_follow=may_follow)
+            status = os.fstat(here)
+            path, script_name, end = _below(path, step.name), f"{script_name}/{step.name}", step.end
+    finally:
+        os.close(here)
+    if not stat.S_ISREG(status.st_mode):
+        raise ScriptNotFound(f"{path!a} is {'a directory' if stat.S_ISDIR(status.st_mode) else 'no regular file'}")
+    return Script(path, script_name, candidate.rest[end:], status)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path.rstrip('/')}/{name}"
+
+
+def _enter(here: int, name: str, *, path: str, may_follow: Callable[[str], bool]) -> int:
+    """Look ``name`` up in the directory ``here``, which is at ``path``, and close that. If it raises that is open."""
+    there = _look_up(here, name, path=path)
+    if there is None:
+        if not may_follow(path):
+            raise ScriptNotFound(f"{_below(path, name)!a} is a symbolic link")
+        there = _open(_below(path, name), name, here)
+    os.close(here)
+    return there
+
+
+def _look_up(here: int, name: str, *, path: str) -> int | None:
+    """The file of this name in a directory; None for a symbolic link."""
+    try:
+        there = _open(_below(path, name), name, here, os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in _LINK:
+            return None
+        raise
+    if stat.S_ISLNK(os.fstat(there).st_mode):
+        os.close(there)
+        return None
+    return there
+
+
+def _open(path: str, name: str | None = None, directory: int | None = None, flags: int = 0) -> int:
+    try:
+        return os.open(path if name is None else name, _NAMING | flags, dir_fd=directory)
+    except OSError as error:
+        if error.errno in _NOT_THERE or (error.errno in _LINK and not flags):
+            raise ScriptNotFound(f"{path!a}: {error.strerror}") from None
+        raise
