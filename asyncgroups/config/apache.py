@@ -13,9 +13,9 @@ Imports the standard library and ``errors``.
     argument  = quoted / 1*character                    ; "\\\\" is one backslash
     quoted    = DQUOTE *character DQUOTE / "'" *character "'"    ; "\\" and the quote is a quote
 
-A ``#`` that does not begin a line is a character like others. ``${NAME}`` is expanded in each argument after these have
-been told apart; if there is none of that name it stays. Source: Apache 2.4, server/config.c and server/util.c
-(ap_cfg_getline, ap_getword_conf, ap_resolve_env, ap_build_config).
+A ``#`` that does not begin a line is a character like others. ``${NAME}`` is expanded before arguments are told apart:
+one with a blank in it is several where it is not quoted. If there is none of that name it stays.
+Source: Apache 2.4, server/config.c and util.c (ap_cfg_getline, ap_getword_conf, ap_resolve_env, ap_build_config).
 
 Why no library: apacheconfig (last released in 2020), the best of them, gives no lines, reads ``SetEnv X a#b`` as ``a``,
 takes the outer quotes off ``"^/a b" - "[L]"`` and lets ``</Location>`` close ``<Directory>``, in silence; augeas has
@@ -42,7 +42,7 @@ VERSION = (2, 4, 71)
 """Of the Apache that ``<IfVersion>`` is told of: the one that this was measured with."""
 
 BUILT_IN = frozenset(
-    {"core", "http", "so", "version", "unixd", "log_config", "logio", "watchdog", "mpm_event", "mpm_worker"}
+    {"core", "http_core", "so", "version", "unixd", "log_config", "logio", "watchdog", "mpm_event", "mpm_worker"}
 )
 """Modules that are there without LoadModule, or make no difference."""
 
@@ -132,7 +132,7 @@ def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def arguments_of(text: str) -> list[str]:
-    """The arguments in a line: ``argument`` of the grammar, variables not yet expanded. Source: ap_getword_conf."""
+    """The arguments in a line: ``argument`` of the grammar, variables expanded or not. Source: ap_getword_conf."""
     words: list[str] = []
     position = 0
     while True:
@@ -245,11 +245,11 @@ class _Reader:
         return top.body
 
     def _statement(self, name: str, raw: str, *, file: str, line: int) -> Statement:
-        words = tuple(self._expanded(word) for word in arguments_of(raw))
+        words = tuple(arguments_of(self._expanded(raw)))
         return Statement(name=name, key=name.lower(), arguments=words, raw=raw, file=file, line=line)
 
-    def _expanded(self, word: str) -> str:
-        return _VARIABLE.sub(lambda found: self._defines.get(found[1], os.environ.get(found[1], found[0])), word)
+    def _expanded(self, text: str) -> str:
+        return _VARIABLE.sub(lambda found: self._defines.get(found[1], os.environ.get(found[1], found[0])), text)
 
     # Sections
 
@@ -345,7 +345,7 @@ class _Reader:
 
 def _module(name: str) -> str:
     """The name of a module without what may stand around it: ``mod_alias.c`` and ``alias_module`` are one."""
-    return name.removesuffix(".c").removeprefix("mod_").removesuffix("_module").removesuffix("_core")
+    return name.removesuffix(".c").removeprefix("mod_").removesuffix("_module")
 
 
 def _name_and_rest(line: str) -> tuple[str, str]:

@@ -124,7 +124,7 @@ def test_places(reading, tmp_path: Path) -> None:
     [
         ("Define A x\nB ${A}", ["x"]),
         ("Define A x y\nB ${A}/${A}", ["x/x"]),
-        ('Define A "x y"\nB ${A} "${A} z"', ["x y", "x y z"]),
+        ('Define A "x y"\nB ${A} "${A} z"', ["x", "y", "x y z"]),
         ("Define A x\nDefine C ${A}z\nB ${C}", ["xz"]),
         ("B ${NOBODY_DEFINES_THIS}", ["${NOBODY_DEFINES_THIS}"]),
         ("Define A x\nUnDefine A\nB ${A}", ["${A}"]),
@@ -136,7 +136,7 @@ def test_places(reading, tmp_path: Path) -> None:
     ],
 )
 def test_define(reading, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]) -> None:
-    """Variables are expanded in each argument from where they are defined; an argument stays one."""
+    """Variables are expanded from where they are defined, before arguments are told apart."""
     monkeypatch.setenv("FROM_ENVIRONMENT", "environment")
     found = reading(text, defines={"FROM_OUTSIDE": "outside"})
     assert [list(one.arguments) for one in found.statements if one.name == "B"] == [expected]
