@@ -116,6 +116,7 @@ YES, NO = Equal("www.example.com"), Equal("other")
         ([when("x", NO, or_next=True), when("x", NO, or_next=True), when("x", NO)], None),
         ([when("x", NO, or_next=True), when("x", "(x)", or_next=True), when("x", NO)], "x"),
         ([when("x", NO), when("x", "(x)", or_next=True), when("x", NO)], None),
+        ([when("ab", "(a)", negated=True, or_next=True), when("x", Equal("x"))], ""),
         ([when("$1", "^(a)")], "a"),
         ([when("%1", "^$")], ""),
         ([when("ab", "(a)(b)"), when("%2%1", "^(ba)$")], "ba"),
