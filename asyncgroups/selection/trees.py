@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from asyncgroups.selection.names import FORBIDDEN
 from asyncgroups.selection.prefixes import SEGMENT, PrefixTable
 
-__all__ = ["Alias", "Candidate", "Step", "Trees", "UserDirectories", "steps"]
+__all__ = ["Alias", "Candidate", "Step", "Trees", "UserDirectories", "steps", "why_no_name"]
 
 LONGEST_NAME = 255
 """Bytes in the name of a file (NAME_MAX of the usual file systems)."""
@@ -178,20 +178,26 @@ def _step(segment: bytes, end: int) -> Step:
     # How much is decoded is not for the client to say.
     if len(segment) > 3 * LONGEST_NAME:
         return Step("", "is too long", end)
-    decoded = unquote_to_bytes(segment) if b"%" in segment else segment
-    if len(decoded) > LONGEST_NAME:
-        return Step("", "is too long", end)
-    # "." and "..", and what people hide: .git, .htpasswd, .wsgi.py.swp.
-    if decoded.startswith(b"."):
-        return Step("", "begins with a dot", end)
-    for byte, called in ((b"/", "an encoded slash"), (b"\\", "a backslash")):
-        if byte in decoded:
-            return Step("", f"has {called} in it", end)
     try:
-        name = decoded.decode()
+        name = (unquote_to_bytes(segment) if b"%" in segment else segment).decode()
     except UnicodeDecodeError:
         return Step("", "is no UTF-8", end)
+    reason = why_no_name(name)
+    return Step("" if reason else name, reason, end)
+
+
+def why_no_name(name: str) -> str:
+    """Why a text that a client chose is not the name of a file that it may ask for; empty where it may be."""
+    # "." and "..", and what people hide: .git, .htpasswd, .wsgi.py.swp.
+    if name.startswith("."):
+        return "begins with a dot"
+    if "/" in name:
+        return "has an encoded slash in it"
+    if "\\" in name:
+        return "has a backslash in it"
     # A script's URL may become the name of a group.
     if FORBIDDEN.search(name):
-        return Step("", "has a control character in it", end)
-    return Step(name, "", end)
+        return "has a control character in it"
+    if len(name.encode()) > LONGEST_NAME:
+        return "is too long"
+    return "" if name else "is empty"

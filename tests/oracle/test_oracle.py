@@ -1,5 +1,6 @@
 """What Apache with mod_wsgi answers, and what our pieces make of the same configuration, files and requests."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -11,6 +12,11 @@ from typing import Any
 import pytest
 
 from asyncgroups.config.apache import arguments_of, read, walk
+from asyncgroups.config.patterns import Expression
+from asyncgroups.errors import ScriptNotFound
+from asyncgroups.frontend.scripts import find
+from asyncgroups.selection.matched import ScriptMatch, ScriptTarget
+from asyncgroups.selection.rewrite import path_of
 from tests.oracle import apache, tree
 from tests.oracle.pieces import Pieces, request_of
 
@@ -171,6 +177,43 @@ def test_variables(root: Path) -> None:
         if found != expected:
             wrong.append((row["url"], found, expected))
     assert wrong == []
+
+
+def test_mounts_by_pattern(root: Path) -> None:
+    """Mounts by pattern find the scripts that Apache finds, under the same SCRIPT_NAME and PATH_INFO."""
+    text = (apache.SITES / "aliases.conf").read_text().replace("@ROOT@", str(root))
+    (root / "aliases.conf").write_text(text)
+    matches = [
+        ScriptMatch(
+            pattern=Expression(one.arguments[0]),
+            target=ScriptTarget(one.arguments[1].replace("$", "\\")),
+            place=one.place,
+        )
+        for one in read(root / "aliases.conf").statements
+        if one.key == "wsgiscriptaliasmatch"
+    ]
+    different = {
+        "/sites/red//x": ("/sites/red", "//x"),  # PATH_INFO stays as it was written
+    }
+    wrong = []
+    rows = [row for row in TABLE["aliases"] if row["url"].startswith(("/sites", "/wiki"))]
+    for row in rows:
+        raw_path, _ = request_of(row)
+        answer = row["answer"]
+        expected = (answer.get("script_name"), answer.get("path_info"))
+        script = answer.get("script", "").replace("@ROOT@", str(root))
+        found: tuple[str | None, str | None] = (None, None)
+        for match in matches:
+            if (candidate := match.locate(path_of(raw_path), raw_path)) is not None:
+                with contextlib.suppress(ScriptNotFound):
+                    file = find(candidate)
+                    assert file.path == script
+                    found = (file.script_name, file.path_info.decode())
+                break
+        if found != different.get(row["url"], expected):
+            wrong.append((row["url"], found, expected))
+    assert wrong == []
+    assert len(rows) > 10
 
 
 FORMS = """\
