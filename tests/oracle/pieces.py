@@ -1,29 +1,23 @@
-"""The pieces that answer a request, made of an Apache configuration: as much as the oracle's sites need.
+"""The pieces that answer a request, made of what an Apache configuration becomes in our words."""
 
-What `migrate` will make of such a file in general has rules of its own; here a directive that is not known is an error.
-"""
-
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asyncgroups.config.apache import Statement, read
+from asyncgroups.apache.reading import read
+from asyncgroups.apache.translation import translate
+from asyncgroups.apache.writing import toml
 from asyncgroups.config.patterns import Expression
 from asyncgroups.errors import ScriptNotFound
-from asyncgroups.frontend.scripts import find
+from asyncgroups.frontend.scripts import Script, find
 from asyncgroups.selection.directories import Glob, Section, Sections
+from asyncgroups.selection.matched import ScriptMatch, ScriptTarget
 from asyncgroups.selection.names import Facts, parse
 from asyncgroups.selection.rewrite import Condition, Equal, Request, Rule, Rules, Template, path_of
-from asyncgroups.selection.trees import Alias, Trees, UserDirectories
+from asyncgroups.selection.trees import Alias, Candidate, Trees, UserDirectories
 
-__all__ = ["Pieces"]
-
-ELSEWHERE = {
-    # What the pieces have no part in.
-    *["servername", "rewriteengine", "wsgiscriptalias", "wsgiscriptaliasmatch", "setenvif", "location"],
-    *["options", "addhandler", "wsgiapplicationgroup", "setenv"],
-}
+__all__ = ["Pieces", "request_of"]
 
 
 class Answer(NamedTuple):
@@ -35,31 +29,33 @@ class Answer(NamedTuple):
 
 
 class Pieces:
+    """The server of a configuration; virtual hosts and mounts of exact paths are others' business."""
+
     def __init__(self, file: Path) -> None:
-        statements = read(file).statements
-        aliases: list[Alias] = []
-        users: UserDirectories | None = None
-        sections: list[Section] = []
-        for statement in statements:
-            match statement.key, statement.arguments:
-                case "documentroot", (folder,):
-                    aliases.append(Alias(path="", target=folder, place=statement.place))
-                case "alias", (path, target):
-                    aliases.append(Alias(path=path, target=target, place=statement.place))
-                case "userdir", patterns:
-                    users = UserDirectories(patterns=patterns, place=statement.place)
-                case "directory" | "directorymatch", where:
-                    is_regex = statement.key == "directorymatch" or where[0] == "~"
-                    pattern = Expression(where[-1]) if is_regex else Glob(where[-1])
-                    settings = dict(settings_of(statement.body or ()))
-                    sections.append(Section(where=pattern, settings=settings, place=statement.place))
-                case (("rewritecond" | "rewriterule"), _):
-                    pass
-                case key, _:
-                    assert key in ELSEWHERE, statement
-        self.trees = Trees(aliases, users)
-        self.sections = Sections(sections)
-        self.rules = Rules(rules_of(statements))
+        translation = translate(read(file))
+        table = tomllib.loads(toml(translation.mapping))  # as it would be read again from a file
+        self.remarks = translation.remarks
+        self.follows = bool(table.get("follow_symlinks"))
+        roots = (
+            [Alias(path="", target=table["document_root"], place="document_root")] if "document_root" in table else []
+        )
+        aliases = [
+            Alias(path=one["path"], target=one["directory"], place=f"alias[{number}]")
+            for number, one in enumerate(table.get("alias", ()))
+        ]
+        users = table.get("userdir")
+        self.trees = Trees(
+            roots + aliases, UserDirectories(patterns=tuple(users["path"]), place="userdir") if users else None
+        )
+        self.sections = Sections(
+            section(one, f"directory[{number}]") for number, one in enumerate(table.get("directory", ()))
+        )
+        self.rules = Rules(rule(one, f"rewrite[{number}]") for number, one in enumerate(table.get("rewrite", ())))
+        self.matches = [
+            ScriptMatch(pattern=Expression(one["match"]), target=ScriptTarget(one["script"]), place=f"mount[{number}]")
+            for number, one in enumerate(table.get("mount", ()))
+            if "match" in one
+        ]
 
     def answer(self, row: Mapping[str, Any]) -> Answer | str:
         """The script for a row of the table and its group, or why there is none."""
@@ -68,7 +64,7 @@ class Pieces:
         reason = "nowhere"
         for candidate in self.trees.locate(raw_path):
             try:
-                script = find(candidate, may_follow=self._may_follow)
+                script = find(candidate, may_follow=self._follower(candidate))
             except ScriptNotFound as error:
                 reason = str(error)
                 continue
@@ -81,8 +77,55 @@ class Pieces:
             return Answer(script.path, name.expand(facts), script.script_name, script.path_info.decode(), env)
         return reason
 
-    def _may_follow(self, directory: str) -> bool:
-        return bool(self.sections.settle(f"{directory}/").values.get("follow_symlinks"))
+    def matched(self, row: Mapping[str, Any]) -> Script | None:
+        """The script that a mount by pattern gives for a row."""
+        raw_path, _ = request_of(row)
+        for match in self.matches:
+            if (candidate := match.locate(path_of(raw_path), raw_path)) is not None:
+                try:
+                    return find(candidate, may_follow=self._follower(candidate))
+                except ScriptNotFound:
+                    return None
+        return None
+
+    def _follower(self, candidate: Candidate) -> Callable[[str], bool]:
+        # Links in users' directories are followed only where a section says so.
+        otherwise = self.follows and candidate.place != "userdir"
+        return lambda directory: bool(self.sections.settle(f"{directory}/").values.get("follow_symlinks", otherwise))
+
+
+def section(table: Mapping[str, Any], place: str) -> Section:
+    where = Glob(table["path"]) if "path" in table else Expression(table["match"])
+    settings = {key: value for key, value in table.items() if key not in ("path", "match")}
+    if "extensions" in settings:
+        settings["extensions"] = tuple(settings["extensions"])
+    return Section(where=where, settings=settings, place=place)
+
+
+def rule(table: Mapping[str, Any], place: str) -> Rule:
+    env: list[tuple[str, Template | None]] = [(name, None) for name in table.get("unset", ())]
+    env += [(name, Template(value)) for name, value in table.get("env", {}).items()]
+    return Rule(
+        path=Expression(table.get("match") or table["not_match"], nocase=table.get("nocase", False)),
+        negated="not_match" in table,
+        conditions=tuple(map(condition, table.get("condition", ()))),
+        env=tuple(env),
+        is_chained=table.get("chain", False),
+        skip=table.get("skip", 0),
+        is_last=table.get("last", False),
+        place=place,
+    )
+
+
+def condition(table: Mapping[str, Any]) -> Condition:
+    nocase = table.get("nocase", False)
+    key = next(key for key in ("match", "not_match", "equals", "not_equals") if key in table)
+    return Condition(
+        test=Template(table["test"]),
+        wanted=Expression(table[key], nocase=nocase) if "match" in key else Equal(table[key], nocase),
+        negated=key.startswith("not_"),
+        or_next=table.get("or_next", False),
+    )
 
 
 def request_of(row: Mapping[str, Any]) -> tuple[bytes, Request]:
@@ -99,78 +142,3 @@ def request_of(row: Mapping[str, Any]) -> tuple[bytes, Request]:
         client="127.0.0.1",
         header=lambda name: headers.get(name, ""),
     )
-
-
-def settings_of(body: Sequence[Statement]) -> Iterator[tuple[str, object]]:
-    env: dict[str, str] = {}
-    for statement in body:
-        match statement.key, statement.arguments:
-            case "sethandler", (handler,):
-                yield "handler", handler
-            case "wsgiapplicationgroup", (group,):
-                yield "application_group", group
-            case "addhandler", ("wsgi-script", *extensions):
-                yield "handler", "wsgi-script"
-                yield "extensions", tuple(extensions)
-            case "options", options:
-                yield "follow_symlinks", bool({"FollowSymLinks", "SymLinksIfOwnerMatch"} & set(options))
-                if "ExecCGI" not in options:
-                    yield "handler", "none"
-            case "setenv", (name, value):
-                env[name] = value
-            case _:
-                raise AssertionError(statement)
-    if env:
-        yield "env", env
-
-
-def rules_of(statements: Sequence[Statement]) -> Iterator[Rule]:
-    conditions: list[Condition] = []
-    for statement in statements:
-        match statement.key, statement.arguments:
-            case "rewritecond", (test, wanted, *flags):
-                conditions.append(condition(test, wanted, flags_of(flags)))
-            case "rewriterule", (path, "-", *written):
-                yield rule(path, tuple(conditions), flags_of(written), statement.place)
-                conditions = []
-
-
-def condition(test: str, wanted: str, flags: Sequence[tuple[str, str]]) -> Condition:
-    names = {name for name, _ in flags}
-    text = wanted.removeprefix("!")
-    nocase = "NC" in names
-    return Condition(
-        test=Template(test),
-        wanted=Equal(text[1:], nocase) if text.startswith("=") else Expression(text, nocase=nocase),
-        negated=wanted.startswith("!"),
-        or_next="OR" in names,
-    )
-
-
-def rule(path: str, conditions: tuple[Condition, ...], flags: Sequence[tuple[str, str]], place: str) -> Rule:
-    names = dict(flags)
-    env: list[tuple[str, Template | None]] = []
-    for name, value in flags:
-        if name == "E":
-            variable, _, template = value.partition(":")
-            unset = variable.startswith("!")
-            env.append((variable.removeprefix("!"), None if unset else Template(template)))
-    return Rule(
-        path=Expression(path.removeprefix("!"), nocase="NC" in names),
-        negated=path.startswith("!"),
-        conditions=conditions,
-        env=tuple(env),
-        is_chained="C" in names,
-        skip=int(names.get("S", 0)),
-        is_last="L" in names,
-        place=place,
-    )
-
-
-def flags_of(written: Sequence[str]) -> list[tuple[str, str]]:
-    if not written:
-        return []
-    found: Callable[[str], re.Match[str] | None] = re.compile(r"\[(.*)\]").fullmatch
-    inside = found(written[0])
-    assert inside is not None, written
-    return [(name.strip(), value) for name, _, value in (one.partition("=") for one in inside[1].split(","))]

@@ -1,6 +1,5 @@
 """What Apache with mod_wsgi answers, and what our pieces make of the same configuration, files and requests."""
 
-import contextlib
 import json
 import re
 import subprocess
@@ -11,12 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncgroups.config.apache import arguments_of, read, walk
-from asyncgroups.config.patterns import Expression
-from asyncgroups.errors import ScriptNotFound
-from asyncgroups.frontend.scripts import find
-from asyncgroups.selection.matched import ScriptMatch, ScriptTarget
-from asyncgroups.selection.rewrite import path_of
+from asyncgroups.apache.reading import arguments_of, read, walk
 from tests.oracle import apache, tree
 from tests.oracle.pieces import Pieces, request_of
 
@@ -119,7 +113,7 @@ DIFFERENT: dict[str, dict[str, dict[str, Any] | None]] = {
         "/~.dot/wsgi-scripts/app.wsgi": None,
         f"{W}/.hidden.wsgi": None,
         f"{W}/.git/app.wsgi": None,
-        # Links in the home directory, for which there is no section: Apache follows them by default.
+        # Links in users' directories are followed only where a section says so; Apache follows links by default.
         "/~eve/wsgi-scripts/app.wsgi": None,
         "/~frank/wsgi-scripts/app.wsgi": None,
         # A section is for a directory. Where Apache follows links it asks a file as well.
@@ -131,6 +125,8 @@ DIFFERENT: dict[str, dict[str, dict[str, Any] | None]] = {
         "/suffixes/app.WSGI": None,
         # A section is for a directory, as above.
         "/links/out/app.wsgi": tells("/links/out/app.wsgi", "MATCH_FILE", "STAR", "TREE"),
+        # Whose a link is is not looked at (SymLinksIfOwnerMatch).
+        "/links/owner/app.wsgi": None,
         # A backslash escapes, also where nothing else in the path is a wildcard.
         "/*star/app.wsgi": tells("/*star/app.wsgi", "ESCAPED", "MATCH_FILE", "STAR", "TREE"),
     },
@@ -181,35 +177,19 @@ def test_variables(root: Path) -> None:
 
 def test_mounts_by_pattern(root: Path) -> None:
     """Mounts by pattern find the scripts that Apache finds, under the same SCRIPT_NAME and PATH_INFO."""
-    text = (apache.SITES / "aliases.conf").read_text().replace("@ROOT@", str(root))
-    (root / "aliases.conf").write_text(text)
-    matches = [
-        ScriptMatch(
-            pattern=Expression(one.arguments[0]),
-            target=ScriptTarget(one.arguments[1].replace("$", "\\")),
-            place=one.place,
-        )
-        for one in read(root / "aliases.conf").statements
-        if one.key == "wsgiscriptaliasmatch"
-    ]
+    ours = Site("aliases", root)
     different = {
         "/sites/red//x": ("/sites/red", "//x"),  # PATH_INFO stays as it was written
     }
     wrong = []
-    rows = [row for row in TABLE["aliases"] if row["url"].startswith(("/sites", "/wiki"))]
+    rows = [row for row in ours.rows if row["url"].startswith(("/sites", "/wiki"))]
     for row in rows:
-        raw_path, _ = request_of(row)
         answer = row["answer"]
         expected = (answer.get("script_name"), answer.get("path_info"))
-        script = answer.get("script", "").replace("@ROOT@", str(root))
-        found: tuple[str | None, str | None] = (None, None)
-        for match in matches:
-            if (candidate := match.locate(path_of(raw_path), raw_path)) is not None:
-                with contextlib.suppress(ScriptNotFound):
-                    file = find(candidate)
-                    assert file.path == script
-                    found = (file.script_name, file.path_info.decode())
-                break
+        script = ours.pieces.matched(row)
+        if script is not None:
+            assert script.path.replace(str(root), "@ROOT@") == answer["script"]
+        found = (None, None) if script is None else (script.script_name, script.path_info.decode())
         if found != different.get(row["url"], expected):
             wrong.append((row["url"], found, expected))
     assert wrong == []

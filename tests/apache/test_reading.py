@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncgroups.config.apache import DEEPEST_INCLUDE, Statement, arguments_of, read, walk
+from asyncgroups.apache.reading import DEEPEST_INCLUDE, Statement, arguments_of, read, walk
 from asyncgroups.errors import ConfigurationError
 
 

@@ -1,0 +1,104 @@
+"""RewriteCond and RewriteRule -> ``[[rewrite]]``, as far as they set variables.
+
+Law: pure. Imports the standard library and ``apache.reading``.
+
+A rule that changes the path, redirects or refuses is not translated; nor is one that only a part of could be.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from asyncgroups.apache.reading import Statement
+
+__all__ = ["condition", "rule"]
+
+_FLAGS = re.compile(r"\[(.*)\]", re.DOTALL)
+_LONG = {
+    "nocase": "NC",
+    "ornext": "OR",
+    "novary": "NV",
+    "env": "E",
+    "chain": "C",
+    "skip": "S",
+    "last": "L",
+    "qsappend": "QSA",
+    "noescape": "NE",
+    "passthrough": "PT",
+    "nosubreq": "NS",
+}
+_WITHOUT_EFFECT = frozenset({"NV", "NE", "PT", "QSA", "NS", "B", "DPI", "QSL"})  # where the path stays as it is
+# Tests of files and the like, and comparisons: what does not look like these is a regular expression.
+_TEST = re.compile(r"-[a-zA-Z]{1,2}|[<>].*|-(?:eq|ne|lt|le|gt|ge) ?.*")
+_NAME = re.compile(r"[^$%{}\\:]+")
+
+
+def condition(statement: Statement) -> tuple[dict[str, Any] | None, str | None]:
+    """The condition of the rule that follows, and what a remark says. Source: RewriteCond."""
+    if len(statement.arguments) < 2:
+        return None, "has no pattern"
+    test, wanted, *written = statement.arguments
+    negated = wanted.startswith("!")
+    text = wanted.removeprefix("!")
+    if _TEST.fullmatch(text) or test == "expr":
+        # It must not come true by being left out.
+        return {"test": "", "match": "$^x"}, "only expressions and '=' are compared here: this never holds"
+    key = "equals" if text.startswith("=") else "match"
+    table: dict[str, Any] = {
+        "test": test,
+        f"not_{key}" if negated else key: text.removeprefix("=") if key == "equals" else text,
+    }
+    flags = dict(_flags(written))
+    if "NC" in flags:
+        table["nocase"] = True
+    if "OR" in flags:
+        table["or_next"] = True
+    return table, None
+
+
+def rule(statement: Statement, conditions: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
+    """The rule with its conditions, and what a remark says. Source: RewriteRule."""
+    if len(statement.arguments) < 2:
+        return None, "has no substitution"
+    path, substitution, *written = statement.arguments
+    flags = list(_flags(written))
+    names = dict(flags)
+    if substitution != "-":
+        return None, "the path stays as the client wrote it; variables of this rule are not set either"
+    table: dict[str, Any] = {"not_match" if path.startswith("!") else "match": path.removeprefix("!")}
+    if "NC" in names:
+        table["nocase"] = True
+    if conditions:
+        table["condition"] = list(conditions)
+    for name, value in flags:
+        if name == "E" and (said := _variable(value, table)):
+            return None, said
+    if "C" in names:
+        table["chain"] = True
+    if "S" in names and names["S"].isdigit():
+        table["skip"] = int(names["S"])
+    if "L" in names or "END" in names:
+        table["last"] = True
+    others = names.keys() - {"NC", "E", "C", "S", "L", "END"} - _WITHOUT_EFFECT
+    return table, f"{', '.join(sorted(others))}: a rule sets variables and does nothing else" if others else None
+
+
+def _variable(value: str, table: dict[str, Any]) -> str | None:
+    """``NAME``, ``NAME:VALUE``, ``!NAME``; gives what a remark says."""
+    name, _, template = value.partition(":")
+    if not _NAME.fullmatch(name.removeprefix("!")):
+        return f"E={value}: the name of a variable has no groups or variables in it; this rule was left out"
+    if name.startswith("!"):
+        table.setdefault("unset", []).append(name[1:])
+    else:
+        table.setdefault("env", {})[name] = template
+    return None
+
+
+def _flags(written: Sequence[str]) -> list[tuple[str, str]]:
+    """(name in its short form, value) of each flag in ``[NC,E=X:y]``."""
+    found = _FLAGS.fullmatch(written[0]) if written else None
+    if found is None or not found[1].strip():
+        return []
+    flags = [part.strip().partition("=") for part in found[1].split(",")]
+    return [(_LONG.get(name.lower(), name.upper()), value) for name, _, value in flags]

@@ -1,0 +1,258 @@
+"""Apache's statements -> a mapping of the shape of ``asyncgroups.toml``, and remarks on what it cannot say.
+
+Law: pure. Nothing is dropped silently: each statement ends in the mapping, in a remark, or it is ``words.NEUTRAL``,
+one of those that say nothing about which application answers a request, and how.
+Imports the standard library and the modules of this room.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncgroups.apache.aliases import Aliases
+from asyncgroups.apache.daemons import daemon
+from asyncgroups.apache.reading import Reading, Statement
+from asyncgroups.apache.remarks import Remark, Remarks, Table, setting
+from asyncgroups.apache.rules import condition, rule
+from asyncgroups.apache.sections import directory, location, scripts
+from asyncgroups.apache.words import MEANINGS, NO_COUNTERPART
+
+__all__ = ["Translation", "translate"]
+
+type Said = str | None
+"""What a remark says; None where there is nothing to remark."""
+
+ALIASES = frozenset({"alias", "wsgiscriptalias", "wsgiscriptaliasmatch"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """mapping: as ``tomllib`` would give it. remarks: in the order in which they were found."""
+
+    mapping: Mapping[str, Any]
+    remarks: tuple[Remark, ...]
+
+
+def translate(reading: Reading) -> Translation:
+    """Tell a configuration in our words."""
+    translator = _Translator()
+    for skipped in reading.assumed:
+        translator.remarks.add(skipped.statement, f"{skipped.reason}: taken to")
+    # Links are followed unless something says otherwise: Options FollowSymLinks is the default.
+    server = _Context({"follow_symlinks": True})
+    translator.context(reading.statements, server)
+    translator.hosts(reading.statements, server)
+    translator.imports(server.table)
+    translator.process_groups(server.table)
+    return Translation(mapping=server.table, remarks=tuple(translator.remarks.found))
+
+
+@dataclass(slots=True)
+class _Context:
+    """The server or a virtual host while it is being translated."""
+
+    table: Table
+    conditions: list[tuple[Statement, Table]] = field(default_factory=list)
+    folders: list[tuple[str, Statement]] = field(default_factory=list)  # that URLs lead to
+    rules_count: bool = False  # RewriteEngine On
+    inherits: str = ""  # RewriteOptions Inherit, InheritBefore
+
+
+class _Translator:
+    def __init__(self) -> None:
+        self.remarks = Remarks()
+        self._imports: list[Statement] = []
+        self._daemons: dict[str, Table] = {}
+        self._server_keys: Mapping[str, Callable[[_Context, Statement], Said]] = {
+            "listen": _listen,
+            "servername": _server_name,
+            "serveralias": _server_alias,
+            "documentroot": _document_root,
+            "userdir": _user_directories,
+            "wsgidaemonprocess": self._daemon_process,
+            "wsgipythonpath": _python_path,
+            "wsgiimportscript": self._import_script,
+            "rewriteengine": _rewrite_engine,
+            "rewriteoptions": _rewrite_options,
+            "rewritecond": _rewrite_condition,
+            "rewriterule": _rewrite_rule,
+        }
+
+    def context(self, statements: Sequence[Statement], context: _Context) -> None:
+        """The server or a virtual host, but for the virtual hosts in it."""
+        aliases = Aliases(context.table, self.remarks)
+        aliases.read(statements)
+        runs = []
+        for statement in statements:
+            match statement.key:
+                case "virtualhost":
+                    pass
+                case "directory" | "directorymatch":
+                    table = directory(statement, self.remarks)
+                    context.table.setdefault("directory", []).append(table)
+                    if table.get("handler") == "wsgi-script":
+                        runs.append((statement, table))
+                case "location":
+                    location(statement, context.table, self.remarks)
+                case key if statement.body is not None:
+                    self.remarks.add(statement, MEANINGS.get(key, NO_COUNTERPART))
+                case key if key in self._server_keys:
+                    self.remarks.add(statement, self._server_keys[key](context, statement))
+                case key if key not in ALIASES:
+                    setting(statement, context.table, self.remarks)
+        for one, _ in context.conditions:
+            self.remarks.add(one, "no RewriteRule follows it")
+        if not context.rules_count and context.table.pop("rewrite", None):
+            self._remark_rules(statements, "without RewriteEngine On it does not count")
+        scripts(context.table, [*context.folders, *aliases.folders], runs=runs, remarks=self.remarks)
+
+    def _remark_rules(self, statements: Iterable[Statement], meaning: str) -> None:
+        for statement in statements:
+            if statement.key == "rewriterule":
+                self.remarks.add(statement, meaning)
+
+    def hosts(self, statements: Sequence[Statement], server: _Context) -> None:
+        """The virtual hosts: the first one answers for every name that is nobody's, as in Apache."""
+        sections = [one for one in statements if one.key == "virtualhost"]
+        names = [one.arguments[0] for host in sections for one in host.body or () if one.key == "servername"]
+        # A virtual host has the server's rules only if it asks for them.
+        rules = server.table.pop("rewrite", []) if sections else []
+        is_whole = True
+        for number, section in enumerate(sections):
+            context = _Context({})
+            self.context(section.body or (), context)
+            if context.rules_count and context.inherits:
+                own = context.table.get("rewrite", [])
+                context.table["rewrite"] = rules + own if context.inherits == "inheritbefore" else own + rules
+            else:
+                is_whole = False
+            self._name(section, context.table, number=number, names=names)
+            server.table.setdefault("virtual_host", []).append(context.table)
+        if rules and not is_whole:
+            self._remark_rules(statements, "counts in no virtual host without RewriteOptions Inherit")
+
+    def _name(self, section: Statement, table: Table, *, number: int, names: Sequence[str]) -> None:
+        name = table.get("server_name")
+        if name is None:
+            name = table["server_name"] = f"unnamed-{number + 1}.invalid"
+            self.remarks.add(section, f"has no ServerName; it is called {name}")
+        ports = {port for one in section.arguments if (port := one.rpartition(":")[2]).isdigit()}
+        if names.count(name) > 1 and len(ports) == 1 and ":" not in name:
+            table["server_name"] = f"{name}:{ports.pop()}"
+        if number == 0:
+            table["default"] = True
+
+    def _daemon_process(self, context: _Context, statement: Statement) -> Said:
+        del context  # its names are the whole server's
+        name, table, said = daemon(statement)
+        self._daemons[name] = table
+        return said
+
+    def process_groups(self, server: Table) -> None:
+        """In TOML the tables of process groups and the server's own setting have one name; a table says ``default``."""
+        chosen = server.pop("process_group", "")
+        if chosen in self._daemons:
+            self._daemons[chosen]["default"] = True
+        elif chosen not in ("", "%{GLOBAL}"):
+            meaning = "no WSGIDaemonProcess has this name; what says nothing else runs in the server's own process"
+            self.remarks.found.append(Remark("server config", f"WSGIProcessGroup {chosen}", meaning))
+        if self._daemons:
+            server["process_group"] = self._daemons
+
+    def _import_script(self, context: _Context, statement: Statement) -> Said:
+        del context
+        self._imports.append(statement)
+        return None
+
+    def imports(self, server: Table) -> None:
+        """WSGIImportScript: the mounts of that script are loaded before the first request."""
+        mounts = [mount for table in (server, *server.get("virtual_host", ())) for mount in table.get("mount", ())]
+        for statement in self._imports:
+            found = [mount for mount in mounts if mount.get("script") == _first(statement)]
+            for mount in found:
+                mount["preload"] = True
+            if not found:
+                self.remarks.add(statement, "no mount has this script; what it does when it is imported is not done")
+
+
+def _first(statement: Statement) -> str:
+    return statement.arguments[0] if statement.arguments else ""
+
+
+def _document_root(context: _Context, statement: Statement) -> Said:
+    context.table["document_root"] = _first(statement).rstrip("/") or "/"
+    context.folders.append((_first(statement), statement))
+    return None
+
+
+def _listen(context: _Context, statement: Statement) -> Said:
+    host, _, port = _first(statement).rpartition(":")
+    if not port.isdigit():
+        return NO_COUNTERPART
+    # Without an address Apache listens on all of IPv4 and IPv6.
+    context.table.setdefault("bind", []).append(f"{host or '0.0.0.0'}:{port}")  # noqa: S104 - it is asked for
+    return "TLS needs certfile and keyfile" if statement.arguments[1:2] == ("https",) else None
+
+
+def _server_name(context: _Context, statement: Statement) -> Said:
+    context.table["server_name"] = re.sub(r"^https?://", "", _first(statement))
+    return None
+
+
+def _server_alias(context: _Context, statement: Statement) -> Said:
+    fitting = [name for name in statement.arguments if not {"*", "?"} & set(name.removeprefix("*."))]
+    context.table.setdefault("server_alias", []).extend(fitting)
+    others = [name for name in statement.arguments if name not in fitting]
+    return f"{', '.join(others)}: only '*.' at the beginning stands for other names" if others else None
+
+
+def _user_directories(context: _Context, statement: Statement) -> Said:
+    table = context.table.setdefault("userdir", {})
+    match statement.arguments:
+        case [("disabled" | "enabled") as key, *users]:
+            # "disabled" alone is all but those that are enabled.
+            table.setdefault(key if users else "enabled", []).extend(users)
+            return None
+        case words:
+            absolute = [word for word in words if word.startswith("/")]
+            relative = [f"/home/*/{word}" for word in words if not word.startswith("/") and "://" not in word]
+            table.setdefault("path", []).extend([*absolute, *relative])
+            if any("://" in word for word in words):
+                return "what redirects elsewhere was left out"
+            return "home directories are taken to be /home/*" if relative else None
+
+
+def _python_path(context: _Context, statement: Statement) -> Said:
+    context.table["python_path"] = _first(statement).split(":")
+    return None
+
+
+def _rewrite_engine(context: _Context, statement: Statement) -> Said:
+    context.rules_count = _first(statement).lower() == "on"
+    return None
+
+
+def _rewrite_options(context: _Context, statement: Statement) -> Said:
+    for word in statement.arguments:
+        if word.lower() in ("inherit", "inheritbefore"):
+            context.inherits = word.lower()
+        elif word.lower().startswith("inheritdown"):
+            return "was not followed: write RewriteOptions Inherit into the virtual hosts"
+    return None
+
+
+def _rewrite_condition(context: _Context, statement: Statement) -> Said:
+    table, said = condition(statement)
+    if table is not None:
+        context.conditions.append((statement, table))
+    return said
+
+
+def _rewrite_rule(context: _Context, statement: Statement) -> Said:
+    conditions = [table for _, table in context.conditions]
+    context.conditions.clear()
+    table, said = rule(statement, conditions)
+    if table is not None:
+        context.table.setdefault("rewrite", []).append(table)
+    return said
