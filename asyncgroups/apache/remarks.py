@@ -44,7 +44,7 @@ class Remarks:
             self.found.append(Remark(statement.place, text, meaning))
 
 
-def setting(statement: Statement, table: Table, remarks: Remarks) -> None:
+def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
     """What may stand in any context: into its table, or a remark."""
     match statement.key, statement.arguments:
         case "wsgiapplicationgroup", (group,):

@@ -29,7 +29,7 @@ def directory(statement: Statement, remarks: Remarks) -> Table:
     return table
 
 
-def location(statement: Statement, context: Table, remarks: Remarks) -> None:
+def location(statement: Statement, context: Table, *, remarks: Remarks) -> None:
     """<Location>: the settings of the mount of that very path; there is no other context for a URL path."""
     table: Table = {}
     _read(statement.body or (), table, remarks)
@@ -43,8 +43,13 @@ def location(statement: Statement, context: Table, remarks: Remarks) -> None:
         remarks.add(statement, "no application is mounted at this very path; its settings were left out")
 
 
-def scripts(context: Table, folders: Sequence[tuple[str, Statement]], *, runs: Sequence[tuple[Statement, Table]],
-            remarks: Remarks) -> None:  # fmt: skip
+def scripts(
+    context: Table,
+    folders: Sequence[tuple[str, Statement]],
+    *,
+    runs: Sequence[tuple[Statement, Table]],
+    remarks: Remarks,
+) -> None:
     """What the sections of a context and the folders that URLs lead to say together.
 
     folders: with the statements that lead there. runs: the sections that have the handler. ``EXEC`` goes.
@@ -85,7 +90,7 @@ def _read(body: Iterable[Statement], table: Table, remarks: Remarks) -> None:
             case _ if statement.body is not None:
                 remarks.add(statement, "what is in it was left out")
             case _:
-                setting(statement, table, remarks)
+                setting(statement, table, remarks=remarks)
     if denied or (table.get("handler") == HANDLER and table.get(EXEC) is False):
         table["handler"] = "none"
 

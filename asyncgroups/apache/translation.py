@@ -94,13 +94,13 @@ class _Translator:
                     if table.get("handler") == "wsgi-script":
                         runs.append((statement, table))
                 case "location":
-                    location(statement, context.table, self.remarks)
+                    location(statement, context.table, remarks=self.remarks)
                 case key if statement.body is not None:
                     self.remarks.add(statement, MEANINGS.get(key, NO_COUNTERPART))
                 case key if key in self._server_keys:
                     self.remarks.add(statement, self._server_keys[key](context, statement))
                 case key if key not in ALIASES:
-                    setting(statement, context.table, self.remarks)
+                    setting(statement, context.table, remarks=self.remarks)
         for one, _ in context.conditions:
             self.remarks.add(one, "no RewriteRule follows it")
         if not context.rules_count and context.table.pop("rewrite", None):

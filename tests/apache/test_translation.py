@@ -1,0 +1,308 @@
+"""Apache's statements in our words: what each becomes, and that none is dropped silently."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from asyncgroups.apache.reading import read
+from asyncgroups.apache.translation import Translation, translate
+from asyncgroups.apache.words import FILES, MEANINGS, NEUTRAL, NO_COUNTERPART
+from tests.oracle import apache
+
+
+@pytest.fixture
+def translated(tmp_path: Path):
+    def translated(text: str) -> Translation:
+        (tmp_path / "httpd.conf").write_text(text)
+        return translate(read(tmp_path / "httpd.conf"))
+
+    return translated
+
+
+DIRECTORY = "<Directory /srv>\n{}\n</Directory>\n"
+RUNS = {"path": "/srv", "handler": "wsgi-script"}
+NONE = {"path": "/srv", "handler": "none"}
+NO_LINKS = {"follow_symlinks": False}
+RULES = "RewriteEngine On\n"
+DAEMON = """\
+WSGIDaemonProcess a processes=2 threads=5 user=u group=g umask=0027 home=/h python-path=/a:/b python-home=/v/ \\
+    display-name=%{GROUP} maximum-requests=9 restart-interval=8 inactivity-timeout=7 request-timeout=6 \\
+    graceful-timeout=5 shutdown-timeout=4 startup-timeout=3 cpu-priority=-2 memory-limit=1000 lang=C locale=C.UTF-8
+WSGIProcessGroup a
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Listen 8000\nListen 127.0.0.1:1\nListen [::1]:2", {"bind": ["0.0.0.0:8000", "127.0.0.1:1", "[::1]:2"]}),
+        ("ServerName www.example.com:8080", {"server_name": "www.example.com:8080"}),
+        ("ServerName https://www.example.com", {"server_name": "www.example.com"}),
+        ("SetEnv A b\nSetEnv C\nSetEnv D 'e f'", {"env": {"A": "b", "C": "", "D": "e f"}}),
+        ("WSGIApplicationGroup %{GLOBAL}", {"application_group": "%{GLOBAL}"}),
+        ("WSGICallableObject app", {"callable": "app"}),
+        ("WSGIScriptReloading Off", {"script_reloading": False}),
+        ("WSGIPythonPath /a:/b", {"python_path": ["/a", "/b"]}),
+        ("WSGIPassAuthorization On", {}),
+        ("UserDir /home/*/public_html /users", {"userdir": {"path": ["/home/*/public_html", "/users"]}}),
+        ("UserDir disabled root\nUserDir enabled a b", {"userdir": {"disabled": ["root"], "enabled": ["a", "b"]}}),
+        ("UserDir disabled", {"userdir": {"enabled": []}}),
+        ("WSGIScriptAlias /x/ /srv/x.wsgi", {"mount": [{"path": "/x", "script": "/srv/x.wsgi"}]}),
+        ("WSGIScriptAlias / /srv/x.wsgi", {"mount": [{"path": "/", "script": "/srv/x.wsgi"}]}),
+        (
+            "WSGIScriptAlias /x /x process-group=a application-group=b callable-object=c pass-authorization=On",
+            {
+                "mount": [
+                    {"path": "/x", "script": "/x", "process_group": "a", "application_group": "b", "callable": "c"},
+                ]
+            },
+        ),
+        (
+            "WSGIScriptAliasMatch ^/s/([^/]+) /srv/$1/app.wsgi",
+            {"mount": [{"match": "^/s/([^/]+)", "script": r"/srv/\1/app.wsgi"}]},
+        ),
+        ("WSGIScriptAliasMatch /s /a.wsgi", {"mount": [{"match": "^.*?(?:/s)", "script": "/a.wsgi"}]}),
+        (
+            "WSGIScriptAlias /x /x.wsgi\nWSGIImportScript /x.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}",
+            {"mount": [{"path": "/x", "script": "/x.wsgi", "preload": True}]},
+        ),
+        (
+            "WSGIScriptAlias /x /x.wsgi\n<Location /x/>\nWSGIApplicationGroup a\n</Location>",
+            {"mount": [{"path": "/x", "script": "/x.wsgi", "application_group": "a"}]},
+        ),
+        (
+            "WSGIScriptAlias /s/ /srv/",
+            {"alias": [{"path": "/s", "directory": "/srv"}], "directory": [RUNS]},
+        ),
+        (DIRECTORY.format("SetHandler wsgi-script\nOptions ExecCGI"), {"directory": [{**RUNS, **NO_LINKS}]}),
+        (DIRECTORY.format("SetHandler wsgi-script\nOptions +ExecCGI"), {"directory": [RUNS]}),
+        (
+            DIRECTORY.format("AddHandler wsgi-script .wsgi py\nOptions All"),
+            {"directory": [{**RUNS, "extensions": [".wsgi", ".py"], "follow_symlinks": True}]},
+        ),
+        (
+            DIRECTORY.format('Options +ExecCGI\n<Files ~ "\\.wsgi$">\nSetHandler wsgi-script\n</Files>'),
+            {"directory": [{**RUNS, "extensions": [".wsgi"]}]},
+        ),
+        (DIRECTORY.format("SetHandler wsgi-script\nOptions None"), {"directory": [{**NONE, **NO_LINKS}]}),
+        (DIRECTORY.format("SetHandler none"), {"directory": [NONE]}),
+        (DIRECTORY.format("Require all denied"), {"directory": [NONE]}),
+        (DIRECTORY.format("Require all granted\nAllowOverride None"), {}),
+        (
+            "<DirectoryMatch ^/a/(b|c)>\nSetEnv A b\n</DirectoryMatch>\n<Directory ~ ^/d>\nSetEnv A b\n</Directory>",
+            {"directory": [{"match": "^/a/(b|c)", "env": {"A": "b"}}, {"match": "^/d", "env": {"A": "b"}}]},
+        ),
+        (
+            DAEMON,
+            {
+                "process_group": {
+                    "a": {
+                        "processes": 2,
+                        "threads": 5,
+                        "user": "u",
+                        "group": "g",
+                        "umask": "0027",
+                        "home": "/h",
+                        "python_path": ["/a", "/b"],
+                        "python": "/v/bin/python",
+                        "display_name": "(wsgi:a)",
+                        "maximum_requests": 9,
+                        "restart_interval": 8,
+                        "inactivity_timeout": 7,
+                        "request_timeout": 6,
+                        "graceful_timeout": 5,
+                        "shutdown_timeout": 4,
+                        "startup_timeout": 3,
+                        "cpu_priority": -2,
+                        "memory_limit": 1000,
+                        "process_env": {"LANG": "C", "LC_ALL": "C.UTF-8"},
+                        "default": True,
+                    }
+                }
+            },
+        ),
+        (
+            RULES + "RewriteCond %{REQUEST_URI} ^/~([^/]+)\nRewriteRule . - [E=APPLICATION_GROUP:~%1]",
+            {
+                "rewrite": [
+                    {
+                        "match": ".",
+                        "condition": [{"test": "%{REQUEST_URI}", "match": "^/~([^/]+)"}],
+                        "env": {"APPLICATION_GROUP": "~%1"},
+                    }
+                ]
+            },
+        ),
+        (
+            RULES + "RewriteCond %{HTTP_HOST} !=a [NC,OR]\nRewriteCond %{HTTP:X} !^b\n"
+            "RewriteRule !^/x - [nocase,E=!A,E=B,env=C:d:e,chain,S=2,last,PT]",
+            {
+                "rewrite": [
+                    {
+                        "not_match": "^/x",
+                        "nocase": True,
+                        "condition": [
+                            {"test": "%{HTTP_HOST}", "not_equals": "a", "nocase": True, "or_next": True},
+                            {"test": "%{HTTP:X}", "not_match": "^b"},
+                        ],
+                        "unset": ["A"],
+                        "env": {"B": "", "C": "d:e"},
+                        "chain": True,
+                        "skip": 2,
+                        "last": True,
+                    }
+                ]
+            },
+        ),
+        (RULES + "RewriteRule ^/x -", {"rewrite": [{"match": "^/x"}]}),
+    ],
+)
+def test_translated(translated, text: str, expected: dict[str, object]) -> None:
+    """What has a counterpart becomes that, and there is nothing to remark."""
+    found = translated(text)
+    assert dict(found.mapping) == {"follow_symlinks": True, **expected}
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "meaning"),
+    [
+        ("Nonsense 1", 1, "has no counterpart"),
+        ("\nRequire ip 10.0.0.0/8", 2, "ACCESS IS NOT CHECKED"),
+        (DIRECTORY.format("Require valid-user"), 2, "ACCESS IS NOT CHECKED"),
+        ("<RequireAny>\nRequire all granted\n</RequireAny>", 1, "ACCESS IS NOT CHECKED"),
+        ("<If true>\nSetEnv A b\n</If>", 1, "what is in it was left out"),
+        ("<Unknown x>\n</Unknown>", 1, "has no counterpart"),
+        ("DocumentRoot /srv", 1, FILES),
+        ("Alias /a /srv", 1, FILES),
+        (DIRECTORY.format("SetHandler wsgi-script"), 1, "ExecCGI stands nowhere"),
+        (DIRECTORY.format("Options +ExecCGI +SymLinksIfOwnerMatch"), 2, "links are not followed there"),
+        (DIRECTORY.format("<Files a.py>\nSetEnv A b\n</Files>"), 2, "settings of single files"),
+        ("<Location /x>\nWSGIApplicationGroup a\n</Location>", 1, "no application is mounted at this very path"),
+        ("WSGIScriptAlias /a /a.wsgi\nWSGIScriptAlias /a/b /b.wsgi", 2, "never reached: {}:1 comes before it"),
+        (
+            "WSGIScriptAlias /a/b /a.wsgi\nAlias /a /b\n"
+            + DIRECTORY.replace("/srv", "/b").format("SetHandler wsgi-script\nOptions +ExecCGI"),
+            1,
+            "never reached: {}:2 comes before it",
+        ),
+        ("WSGIScriptAlias / /a.wsgi\nWSGIScriptAlias /a /b.wsgi", 2, "never reached"),
+        ("WSGIScriptAliasMatch ^/a /a.wsgi\nWSGIScriptAlias /a/b /b.wsgi", 2, "counts before the pattern ^/a here"),
+        ("WSGIScriptAlias /a /a.wsgi script-user=x", 1, "script-user=x has no counterpart"),
+        ("WSGIScriptAlias /a", 1, "has no counterpart"),
+        ("WSGIDaemonProcess a deadlock-timeout=5", 1, "deadlock-timeout=5: a process that does not answer is noticed"),
+        ("WSGIDaemonProcess a nonsense=5", 1, "nonsense=5: has no counterpart"),
+        ("WSGIImportScript /x.wsgi process-group=a application-group=b", 1, "no mount has this script"),
+        ("WSGIPassAuthorization Off", 1, "always see the Authorization header"),
+        ("WSGIRestrictStdin Off", 1, "there is no such restriction"),
+        ("UserDir public_html", 1, "taken to be /home/*"),
+        ("UserDir http://www.example.com/", 1, "what redirects elsewhere was left out"),
+        ("Listen 443 https", 1, "TLS needs certfile and keyfile"),
+        ("RewriteRule ^/a - [E=A:b]", 1, "without RewriteEngine On it does not count"),
+        (RULES + "RewriteRule ^/a /b", 2, "the path stays as the client wrote it"),
+        (RULES + "RewriteRule ^/a - [F]", 2, "F: a rule sets variables and does nothing else"),
+        (RULES + "RewriteRule ^/(.*) - [E=A_$1:b]", 2, "the name of a variable has no groups"),
+        (RULES + "RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^/a -", 2, "this never holds"),
+        (RULES + "RewriteCond %{HTTP_HOST} a", 2, "no RewriteRule follows it"),
+        ("SetEnvIf Host a B=c", 1, "the variable is not set"),
+        ("<VirtualHost *:80>\n</VirtualHost>", 1, "has no ServerName; it is called unnamed-1.invalid"),
+        ("<VirtualHost *:80>\nServerName a\nServerAlias w*w *.b c\n</VirtualHost>", 3, "w*w: only '*.' at the"),
+        (RULES + "RewriteRule ^/a -\n<VirtualHost *>\nServerName a\n</VirtualHost>", 2, "RewriteOptions Inherit"),
+        ("<IfModule mod_ssl.c>\nSetEnv A b\n</IfModule>", 1, "nothing says whether it holds: taken to"),
+    ],
+)
+def test_remarks(translated, tmp_path: Path, text: str, line: int, meaning: str) -> None:
+    """What has no counterpart is told, with its file and line and what it means."""
+    found = translated(text)
+    assert [remark.place for remark in found.remarks] == [f"{tmp_path}/httpd.conf:{line}"], found.remarks
+    assert meaning.format(f"{tmp_path}/httpd.conf") in found.remarks[0].meaning
+    assert str(found.remarks[0]).startswith(f"{tmp_path}/httpd.conf:{line}: ")
+
+
+def test_process_group_of_nobody(translated) -> None:
+    """A process group that nobody has made is told."""
+    (remark,) = translated("WSGIProcessGroup a").remarks
+    assert remark.meaning.startswith("no WSGIDaemonProcess has this name")
+
+
+def test_virtual_hosts(translated) -> None:
+    """The first virtual host is the one for unknown names; ports are in names that several have."""
+    text = (
+        "WSGIScriptAlias /all /all.wsgi\n"
+        "<VirtualHost *:80>\nServerName a\nServerAlias b *.c\nWSGIScriptAlias / /a.wsgi\n</VirtualHost>\n"
+        "<VirtualHost *:443>\nServerName a\nWSGIProcessGroup p\n</VirtualHost>\n"
+        "<VirtualHost *:8080>\nServerName d\nSetEnv A b\n<Directory /d>\nSetEnv B c\n</Directory>\n</VirtualHost>\n"
+        "WSGIDaemonProcess p\n"
+    )
+    found = translated(text)
+    assert found.remarks == ()
+    assert found.mapping["mount"] == [{"path": "/all", "script": "/all.wsgi"}]
+    assert found.mapping["process_group"] == {"p": {}}
+    assert found.mapping["virtual_host"] == [
+        {
+            "mount": [{"path": "/", "script": "/a.wsgi"}],
+            "server_name": "a:80",
+            "server_alias": ["b", "*.c"],
+            "default": True,
+        },
+        {"server_name": "a:443", "process_group": "p"},
+        {"server_name": "d", "env": {"A": "b"}, "directory": [{"path": "/d", "env": {"B": "c"}}]},
+    ]
+
+
+def test_rules_of_virtual_hosts(translated) -> None:
+    """A virtual host has its own rules, and the server's where it inherits them."""
+    text = (
+        "RewriteEngine On\nRewriteRule s -\n"
+        f"<VirtualHost *>\nServerName a\n{RULES}RewriteOptions Inherit\nRewriteRule a -\n</VirtualHost>\n"
+        f"<VirtualHost *>\nServerName b\n{RULES}RewriteOptions InheritBefore\nRewriteRule b -\n</VirtualHost>\n"
+    )
+    found = translated(text)
+    assert found.remarks == ()
+    assert [[one["match"] for one in host["rewrite"]] for host in found.mapping["virtual_host"]] == [
+        ["a", "s"],
+        ["s", "b"],
+    ]
+    assert "rewrite" not in found.mapping
+
+
+def test_options_of_a_folder_below(translated) -> None:
+    """Where a section below takes ExecCGI away its files are no scripts."""
+    text = (
+        DIRECTORY.format("SetHandler wsgi-script\nOptions ExecCGI") + "<Directory /srv/x>\nOptions None\n</Directory>"
+    )
+    below = translated(text).mapping["directory"][1]
+    assert below == {"path": "/srv/x", "follow_symlinks": False, "handler": "none"}
+
+
+def test_words() -> None:
+    """No directive is both neutral and one that means something, and names are as they are compared."""
+    assert NEUTRAL.isdisjoint(MEANINGS)
+    assert [name for name in (*NEUTRAL, *MEANINGS) if name != name.lower()] == []
+
+
+@pytest.mark.skipif(apache.missing() is not None, reason=apache.missing() or "")
+def test_all_directives_of_mod_wsgi(translated, tmp_path: Path) -> None:
+    """Each directive that mod_wsgi has is translated, neutral, or has a meaning of its own in a remark."""
+    folder = apache.modules()
+    (tmp_path / "list.conf").write_text(
+        f"ServerRoot {tmp_path}\nErrorLog {tmp_path}/error.log\n"
+        + "".join(f"LoadModule {one}_module {folder}/mod_{one}.so\n" for one in apache.WANTED)
+    )
+    program = [str(apache.command()), "-f", str(tmp_path / "list.conf"), "-L"]
+    listed = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False).stdout
+    names = re.findall(r"^(WSGI\w+) ", listed, re.MULTILINE)
+    assert len(names) > 30
+    silent = []
+    for name in names:
+        known = []
+        for words in ("Off", "/a /b.wsgi"):
+            found = translated(f"{name} {words}\n")
+            meanings = [remark.meaning for remark in found.remarks]
+            is_told = bool(meanings) or dict(found.mapping) != {"follow_symlinks": True}
+            known.append(is_told and NO_COUNTERPART not in meanings)
+        if not any(known) and name.lower() not in NEUTRAL:
+            silent.append(name)
+    assert silent == []
