@@ -9,15 +9,18 @@ from asyncgroups.apache.reading import read
 from asyncgroups.apache.translation import translate
 from asyncgroups.apache.writing import toml
 from asyncgroups.config.patterns import Expression
-from asyncgroups.errors import ScriptNotFound
+from asyncgroups.errors import GroupNameUnresolved, NotMounted, ScriptNotFound
 from asyncgroups.frontend.scripts import Script, find
+from asyncgroups.selection import Selection
 from asyncgroups.selection.directories import Glob, Section, Sections
+from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
 from asyncgroups.selection.matched import ScriptMatch, ScriptTarget
+from asyncgroups.selection.mounts import GroupSettings, Mount, MountTable, normalise_path
 from asyncgroups.selection.names import Facts, parse
 from asyncgroups.selection.rewrite import Condition, Equal, Request, Rule, Rules, Template, path_of
 from asyncgroups.selection.trees import Alias, Candidate, Trees, UserDirectories
 
-__all__ = ["Pieces", "request_of"]
+__all__ = ["Mounts", "Pieces", "request_of"]
 
 
 class Answer(NamedTuple):
@@ -92,6 +95,63 @@ class Pieces:
         # Links in users' directories are followed only where a section says so.
         otherwise = self.follows and candidate.place != "userdir"
         return lambda directory: bool(self.sections.settle(f"{directory}/").values.get("follow_symlinks", otherwise))
+
+
+class Mounts:
+    """The virtual hosts of a configuration with their mounts of exact paths, as a server on port 80 has them."""
+
+    def __init__(self, file: Path) -> None:
+        table = tomllib.loads(toml(translate(read(file)).mapping))
+        server = VirtualHost(
+            server_name=table.get("server_name"),
+            mounts=mounts(table, (table,)),
+            inherited=MountTable(()),
+            place="server config",
+        )
+        hosts = [
+            VirtualHost(
+                server_name=one["server_name"],
+                server_alias=tuple(one.get("server_alias", ())),
+                mounts=mounts(one, (one, table)),
+                inherited=mounts(table, (one, table)),
+                place=f"virtual_host[{number}]",
+            )
+            for number, one in enumerate(table.get("virtual_host", ()))
+        ]
+        self.selection = Selection(VirtualHosts(server, hosts), process_env={})
+        flagged = [number for number, one in enumerate(table.get("virtual_host", ())) if one.get("default")]
+        self.default = hosts[flagged[0]] if flagged else server
+
+    def answer(self, row: Mapping[str, Any]) -> tuple[str, str, str, str] | str:
+        """Script, group, SCRIPT_NAME and PATH_INFO; or why there are none."""
+        raw_path, request = request_of(row)
+        host = self.selection.virtual_host(request.header("host").encode(), 80)
+        if host.place == "server config":
+            host = self.default
+        try:
+            mount, rest = self.selection.mounted(host, raw_path)
+            group = self.selection.group(host, mount, port=80, env=mount.env)
+        except (NotMounted, GroupNameUnresolved) as error:
+            return str(error)
+        return mount.application, group, mount.path, rest.decode()
+
+
+def mounts(table: Mapping[str, Any], contexts: tuple[Mapping[str, Any], ...]) -> MountTable:
+    """The mounts of one context, with what those around it say."""
+    return MountTable(
+        Mount(
+            path=normalise_path(one["path"]),
+            application=one["script"],
+            application_group=parse(
+                next((it["application_group"] for it in (one, *contexts) if "application_group" in it), "%{RESOURCE}")
+            ),
+            env={name: value for context in reversed(contexts) for name, value in context.get("env", {}).items()},
+            settings=GroupSettings(app_dir="/"),
+            place=f"mount[{number}]",
+        )
+        for number, one in enumerate(table.get("mount", ()))
+        if "path" in one
+    )
 
 
 def section(table: Mapping[str, Any], place: str) -> Section:

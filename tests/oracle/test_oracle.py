@@ -12,7 +12,7 @@ import pytest
 
 from asyncgroups.apache.reading import arguments_of, read, walk
 from tests.oracle import apache, tree
-from tests.oracle.pieces import Pieces, request_of
+from tests.oracle.pieces import Mounts, Pieces, request_of
 
 TABLE = json.loads(apache.TABLE.read_text())["sites"]
 needs_apache = pytest.mark.skipif(apache.missing() is not None, reason=apache.missing() or "")
@@ -194,6 +194,43 @@ def test_mounts_by_pattern(root: Path) -> None:
             wrong.append((row["url"], found, expected))
     assert wrong == []
     assert len(rows) > 10
+
+
+SHOP = "@ROOT@/apps/shop.wsgi"
+DIFFERENT_HOSTS: dict[tuple[str, str], tuple[str, ...] | None] = {
+    # No part of a name comes from the client: not the port of its Host header.
+    ("/resource", "www.example.com:8080"): (SHOP, "www.Example.com|/resource", "/resource", ""),
+    ("/server", "www.example.com:1234"): (SHOP, "www.Example.com", "/server", ""),
+    ("/x", "blog.example.com:9999"): (SHOP, "blog.example.com:8080", "", "/x"),
+    # A Host header without a name is a request without one.
+    ("/resource", ""): (SHOP, "www.Example.com|/resource", "/resource", ""),
+    # A variable without a usable value is an error, and no name of its own, nor the main interpreter.
+    ("/twice", "env.example.com"): None,
+    ("/unset", "env.example.com"): None,
+    ("/empty", "env.example.com"): None,
+}
+
+
+def test_virtual_hosts(root: Path) -> None:
+    """Virtual hosts, their mounts and the names of groups are Apache's, but for what is different on purpose."""
+    text = (apache.SITES / "hosts.conf").read_text().replace("@ROOT@", str(root)).replace("@PORT@", "80")
+    (root / "hosts.conf").write_text(text)
+    mounts = Mounts(root / "hosts.conf")
+    wrong = []
+    for row in TABLE["hosts"]:
+        answer = row["answer"]
+        expected = None
+        if answer["status"] == 200:
+            expected = (answer["script"], answer["group"], answer["script_name"], answer["path_info"])
+        key = (row["url"], row["headers"]["Host"])
+        if key in DIFFERENT_HOSTS:
+            assert expected != DIFFERENT_HOSTS[key]
+            expected = DIFFERENT_HOSTS[key]
+        found = mounts.answer(row)
+        ours = None if isinstance(found, str) else (found[0].replace(str(root), "@ROOT@"), *found[1:])
+        if ours != expected:
+            wrong.append((key, found, expected))
+    assert wrong == []
 
 
 FORMS = """\
