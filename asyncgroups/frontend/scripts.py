@@ -9,6 +9,8 @@ Guarantees:
   never in a path, so that whoever moves or replaces directories meanwhile leads nowhere else.
 - A symbolic link is followed only where ``may_follow`` says so; ``base`` itself may be one, since the configuration
   names it. No name begins with a dot (``trees.Step``), and there is no way up.
+- Where links are followed none leads back to a directory that has been passed: one script has few names, and a client
+  makes no others.
 - Nothing but a regular file is a script; nothing is opened for reading, so that no fifo or device blocks or wakes.
 - Every descriptor is closed again.
 """
@@ -61,18 +63,22 @@ def find(candidate: Candidate, *, may_follow: Callable[[str], bool] = never) -> 
     path, script_name, end = candidate.base, candidate.url, 0
     here = _open(path)
     try:
-        for name in candidate.below:
-            here = _enter(here, name, path=path, may_follow=may_follow)
-            path = _below(path, name)
         status = os.fstat(here)
+        passed = {(status.st_dev, status.st_ino)}
+        for name in candidate.below:
+            here, status = _enter(here, name, path=path, may_follow=may_follow)
+            path = _below(path, name)
+            passed.add((status.st_dev, status.st_ino))
         for step in steps(candidate.rest):
             if not stat.S_ISDIR(status.st_mode):
                 break
             if not step.name:
                 raise ScriptNotFound(f"what comes after {path!a} {step.reason}")
-            here = _enter(here, step.name, path=path, may_follow=may_follow)
-            status = os.fstat(here)
+            here, status = _enter(here, step.name, path=path, may_follow=may_follow)
             path, script_name, end = _below(path, step.name), f"{script_name}/{step.name}", step.end
+            if (status.st_dev, status.st_ino) in passed:
+                raise ScriptNotFound(f"{path!a} leads back to a directory above it")
+            passed.add((status.st_dev, status.st_ino))
     finally:
         os.close(here)
     if not stat.S_ISREG(status.st_mode):
@@ -84,29 +90,31 @@ def _below(path: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}"
 
 
-def _enter(here: int, name: str, *, path: str, may_follow: Callable[[str], bool]) -> int:
+def _enter(here: int, name: str, *, path: str, may_follow: Callable[[str], bool]) -> tuple[int, os.stat_result]:
     """Look ``name`` up in the directory ``here``, which is at ``path``, and close that. If it raises that is open."""
-    there = _look_up(here, name, path=path)
-    if there is None:
+    found = _look_up(here, name, path=path)
+    if found is None:
         if not may_follow(path):
             raise ScriptNotFound(f"{_below(path, name)!a} is a symbolic link")
         there = _open(_below(path, name), name, here)
+        found = there, os.fstat(there)
     os.close(here)
-    return there
+    return found
 
 
-def _look_up(here: int, name: str, *, path: str) -> int | None:
-    """The file of this name in a directory; None for a symbolic link."""
+def _look_up(here: int, name: str, *, path: str) -> tuple[int, os.stat_result] | None:
+    """The file of this name in a directory, and what it is; None for a symbolic link."""
     try:
         there = _open(_below(path, name), name, here, os.O_NOFOLLOW)
     except OSError as error:
         if error.errno in _LINK:
             return None
         raise
-    if stat.S_ISLNK(os.fstat(there).st_mode):
+    status = os.fstat(there)
+    if stat.S_ISLNK(status.st_mode):
         os.close(there)
         return None
-    return there
+    return there, status
 
 
 def _open(path: str, name: str | None = None, directory: int | None = None, flags: int = 0) -> int:

@@ -37,6 +37,9 @@ LINKS = {
     "htdocs/out.wsgi": "../secret.wsgi",
     "htdocs/inside.wsgi": "index.wsgi",
     "htdocs/up": "..",
+    "htdocs/self": ".",
+    "htdocs/sub/parent": "../sub",
+    "htdocs/alice": "../home/alice",
     "htdocs/loop": "loop",
     "htdocs/dangling": "nowhere",
     "htdocs/absolute": "/etc",
@@ -230,11 +233,26 @@ def test_links_are_followed_directory_by_directory(ask: Ask, root: Path) -> None
         asked.append(directory)
         return directory == f"{root}/htdocs"
 
-    assert isinstance(ask(b"/up/htdocs/sub/app.wsgi", may_follow=may_follow), Script)
-    assert ask(b"/up/htdocs/out.wsgi", may_follow=may_follow) == "'/htdocs/up/htdocs/out.wsgi' is a symbolic link"
-    assert asked == [f"{root}/htdocs", f"{root}/htdocs", f"{root}/htdocs/up/htdocs"]
+    assert isinstance(ask(b"/alice/public_html/app.wsgi", may_follow=may_follow), Script)
+    found = ask(b"/alice/public_html/bob.wsgi", may_follow=may_follow)
+    assert found == "'/htdocs/alice/public_html/bob.wsgi' is a symbolic link"
+    assert asked == [f"{root}/htdocs", f"{root}/htdocs", f"{root}/htdocs/alice/public_html"]
     assert "symbolic links" in str(ask(b"/loop", may_follow=lambda directory: True))
     assert "No such file" in str(ask(b"/dangling", may_follow=lambda directory: True))
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "link"),
+    [
+        (b"/self/index.wsgi", "self"),
+        (b"/self/self/self/index.wsgi", "self"),
+        (b"/sub/parent/app.wsgi", "sub/parent"),
+        (b"/up/htdocs/index.wsgi", "up/htdocs"),
+    ],
+)
+def test_no_link_leads_back(ask: Ask, raw_path: bytes, link: str) -> None:
+    """Also where links are followed a client cannot give a script ever more names by going round in circles."""
+    assert ask(raw_path, may_follow=lambda directory: True) == f"'/htdocs/{link}' leads back to a directory above it"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every directory")
