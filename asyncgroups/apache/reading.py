@@ -17,9 +17,9 @@ A ``#`` that does not begin a line is a character like others. ``${NAME}`` is ex
 one with a blank in it is several where it is not quoted. If there is none of that name it stays.
 Source: Apache 2.4, server/config.c and util.c (ap_cfg_getline, ap_getword_conf, ap_resolve_env, ap_build_config).
 
-Why no library: apacheconfig (last released in 2020), the best of them, gives no lines, reads ``SetEnv X a#b`` as ``a``,
-takes the outer quotes off ``"^/a b" - "[L]"`` and lets ``</Location>`` close ``<Directory>``, in silence; augeas has
-no wheels; the others do not run.
+Why no library: apacheconfig (last released in 2020) gives no lines, reads ``SetEnv X a#b`` as ``a``, takes the outer
+quotes off ``"^/a b" - "[L]"`` and lets ``</Location>`` close ``<Directory>``, in silence; httpd-pyparser (AGPL) knows
+no single quotes and no directive without arguments; augeas has no wheels; the others do not run on this Python.
 """
 
 import fnmatch
