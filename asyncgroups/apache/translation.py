@@ -12,6 +12,7 @@ from typing import Any
 
 from asyncgroups.apache.aliases import Aliases
 from asyncgroups.apache.daemons import daemon
+from asyncgroups.apache.hosts import is_reached, name
 from asyncgroups.apache.reading import Reading, Statement
 from asyncgroups.apache.remarks import Remark, Remarks, Table, setting
 from asyncgroups.apache.rules import condition, rule
@@ -113,40 +114,29 @@ class _Translator:
                 self.remarks.add(statement, meaning)
 
     def hosts(self, statements: Sequence[Statement], server: _Context) -> None:
-        """The virtual hosts: the first one answers for every name that is nobody's, as in Apache."""
+        """The virtual hosts. One has the server's rules only if it asks for them."""
         sections = [one for one in statements if one.key == "virtualhost"]
-        names = [one.arguments[0] for host in sections for one in host.body or () if one.key == "servername"]
-        # A virtual host has the server's rules only if it asks for them.
-        rules = server.table.pop("rewrite", []) if sections else []
-        is_whole = True
-        for number, section in enumerate(sections):
+        rules = server.table.get("rewrite", [])
+        inheritors = 0
+        for section in sections:
             context = _Context({})
             self.context(section.body or (), context)
             if context.rules_count and context.inherits:
                 own = context.table.get("rewrite", [])
                 context.table["rewrite"] = rules + own if context.inherits == "inheritbefore" else own + rules
-            else:
-                is_whole = False
-            self._name(section, context.table, number=number, names=names)
+                inheritors += 1
             server.table.setdefault("virtual_host", []).append(context.table)
-        if rules and not is_whole:
-            self._remark_rules(statements, "counts in no virtual host without RewriteOptions Inherit")
-
-    def _name(self, section: Statement, table: Table, *, number: int, names: Sequence[str]) -> None:
-        name = table.get("server_name")
-        if name is None:
-            name = table["server_name"] = f"unnamed-{number + 1}.invalid"
-            self.remarks.add(section, f"has no ServerName; it is called {name}")
-        ports = {port for one in section.arguments if (port := one.rpartition(":")[2]).isdigit()}
-        if names.count(name) > 1 and len(ports) == 1 and ":" not in name:
-            table["server_name"] = f"{name}:{ports.pop()}"
-        if number == 0:
-            table["default"] = True
+        if not is_reached(server.table, sections):
+            server.table.pop("rewrite", None)
+            if rules and inheritors < len(sections):
+                self._remark_rules(statements, "counts in no virtual host without RewriteOptions Inherit")
+        if sections:
+            name(sections, server.table, remarks=self.remarks)
 
     def _daemon_process(self, context: _Context, statement: Statement) -> Said:
         del context  # its names are the whole server's
-        name, table, said = daemon(statement)
-        self._daemons[name] = table
+        group, table, said = daemon(statement)
+        self._daemons[group] = table
         return said
 
     def process_groups(self, server: Table) -> None:

@@ -234,7 +234,8 @@ def test_virtual_hosts(translated) -> None:
         "<VirtualHost *:80>\nServerName a\nServerAlias b *.c\nWSGIScriptAlias / /a.wsgi\n</VirtualHost>\n"
         "<VirtualHost *:443>\nServerName a\nWSGIProcessGroup p\n</VirtualHost>\n"
         "<VirtualHost *:8080>\nServerName d\nSetEnv A b\n<Directory /d>\nSetEnv B c\n</Directory>\n</VirtualHost>\n"
-        "WSGIDaemonProcess p\n"
+        "WSGIDaemonProcess p\nServerName e.f:99\n"
+        "<VirtualHost *:81>\n</VirtualHost>\n"
     )
     found = translated(text)
     assert found.remarks == ()
@@ -249,7 +250,49 @@ def test_virtual_hosts(translated) -> None:
         },
         {"server_name": "a:443", "process_group": "p"},
         {"server_name": "d", "env": {"A": "b"}, "directory": [{"path": "/d", "env": {"B": "c"}}]},
+        {"server_name": "e.f"},
     ]
+    assert "server_name" not in found.mapping  # nobody reaches the server configuration
+
+
+def test_server_that_is_reached(translated) -> None:
+    """On a port that no virtual host has the server configuration answers, with its rules and under its name."""
+    text = (
+        "Listen 80\nListen 443\nServerName a\nRewriteEngine On\nRewriteRule s -\n"
+        "<VirtualHost *:443>\nServerName a\n</VirtualHost>\n<VirtualHost _default_:443>\nServerName b\n</VirtualHost>\n"
+    )
+    found = translated(text)
+    assert [host["server_name"] for host in found.mapping["virtual_host"]] == ["a:443", "b"]
+    assert found.mapping["server_name"] == "a"
+    assert found.mapping["rewrite"] == [{"match": "s"}]
+    assert not any("default" in host for host in found.mapping["virtual_host"])
+    assert [(remark.text, remark.meaning) for remark in found.remarks] == [
+        ("<VirtualHost _default_:443>", "answers on port 443 in Apache; here its names lead to it on every port")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "hosts", "reached"),
+    [
+        ([], [], True),
+        (["80"], [], True),
+        ([], ["*:80"], False),
+        (["80"], ["*:80"], False),
+        (["80", "443"], ["*:80"], True),
+        (["80", "443"], ["*:80", "*:443"], False),
+        (["80", "443"], ["*:80 *:443"], False),
+        (["80"], ["*"], False),
+        (["80"], ["*:*"], False),
+        (["80"], ["[::1]"], False),
+        (["80", "81"], ["[::1]:80 10.0.0.1:81"], False),
+    ],
+)
+def test_who_is_reached(translated, listen: list[str], hosts: list[str], reached: bool) -> None:
+    """The server configuration is reached without virtual hosts, and on ports that none of them has."""
+    text = "".join(f"Listen {port}\n" for port in listen)
+    text += "".join(f"<VirtualHost {one}>\nServerName n{number}\n</VirtualHost>\n" for number, one in enumerate(hosts))
+    found = translated(f"ServerName s\n{text}")
+    assert ("server_name" in found.mapping) is reached
 
 
 def test_rules_of_virtual_hosts(translated) -> None:
