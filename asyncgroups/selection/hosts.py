@@ -72,15 +72,20 @@ class _Sharers:
 
 
 class VirtualHosts:
-    """All virtual hosts and the server config, which answers for every name that is nobody's.
+    """All virtual hosts and the server config; one of them answers for every name that is nobody's.
 
     ``server`` has a name as well, and shares it like the others. Where two have one name and one port the first counts.
+    ``default`` is who answers for the names that are nobody's: in Apache the first virtual host, here the server config
+    if nobody is named.
     """
 
-    __slots__ = ("_exact", "_wildcards", "server", "virtual_hosts")
+    __slots__ = ("_exact", "_wildcards", "default", "server", "virtual_hosts")
 
-    def __init__(self, server: VirtualHost, virtual_hosts: Iterable[VirtualHost]) -> None:
+    def __init__(
+        self, server: VirtualHost, virtual_hosts: Iterable[VirtualHost], *, default: VirtualHost | None = None
+    ) -> None:
         self.server: VirtualHost = server
+        self.default: VirtualHost = server if default is None else default
         self.virtual_hosts: tuple[VirtualHost, ...] = tuple(virtual_hosts)
         self._exact: dict[str, _Sharers] = {}
         self._wildcards: dict[str, _Sharers] = {}  # "*.example.com" under ".example.com"
@@ -100,7 +105,7 @@ class VirtualHosts:
         return f"<VirtualHosts: {', '.join([*names, 'server config'])}>"
 
     def match(self, host_header: bytes | str | None, port: int | None) -> VirtualHost:
-        """The virtual host that a request is for; the server config where none is.
+        """The virtual host that a request is for; ``default`` where none is.
 
         host_header: bytes or text as the client sent it, so anything at all; None where there was none.
         port: number of the TCP port the request arrived on; None on a unix socket.
@@ -110,7 +115,7 @@ class VirtualHosts:
         Source: Apache's name-based virtual hosts.
         """
         if not host_header or not self.virtual_hosts:
-            return self.server
+            return self.default
         name = _host_in(host_header)
         sharers = self._exact.get(name)
         if sharers is not None and (host := sharers.pick(port)) is not None:
@@ -123,7 +128,7 @@ class VirtualHosts:
                 if sharers is not None and (host := sharers.pick(port)) is not None:
                     return host
                 dot = name.find(".", dot + 1)
-        return self.server
+        return self.default
 
 
 def _host_in(host_header: bytes | str) -> str:

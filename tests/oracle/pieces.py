@@ -118,16 +118,14 @@ class Mounts:
             )
             for number, one in enumerate(table.get("virtual_host", ()))
         ]
-        self.selection = Selection(VirtualHosts(server, hosts), process_env={})
         flagged = [number for number, one in enumerate(table.get("virtual_host", ())) if one.get("default")]
-        self.default = hosts[flagged[0]] if flagged else server
+        default = hosts[flagged[0]] if flagged else None
+        self.selection = Selection(VirtualHosts(server, hosts, default=default), process_env={})
 
     def answer(self, row: Mapping[str, Any]) -> tuple[str, str, str, str] | str:
         """Script, group, SCRIPT_NAME and PATH_INFO; or why there are none."""
         raw_path, request = request_of(row)
         host = self.selection.virtual_host(request.header("host").encode(), 80)
-        if host.place == "server config":
-            host = self.default
         try:
             mount, rest = self.selection.mounted(host, raw_path)
             group = self.selection.group(host, mount, port=80, env=mount.env)

@@ -116,6 +116,18 @@ def test_alias_of_itself(host: Hosting) -> None:
     assert VirtualHosts(host(None), [alone]).match(b"a.example", 80) is alone
 
 
+@pytest.mark.parametrize("header", [None, b"", b"unknown.example", b"[::1]", b"x" * 300])
+def test_who_answers_for_unknown_names(host: Hosting, header: bytes | None) -> None:
+    """Where one is named it answers for every name that is nobody's; the server config keeps its own name."""
+    first, second = host("a.example.com", place="first"), host("b.example.com", place="second")
+    server = host("www.example.com", place="server")
+    hosts = VirtualHosts(server, [first, second], default=second)
+    assert hosts.match(header, 80) is second
+    assert hosts.match(b"a.example.com", 80) is first
+    assert hosts.match(b"www.example.com", 80) is server
+    assert VirtualHosts(server, [first, second]).match(header, 80) is server
+
+
 def test_no_virtual_hosts(host: Hosting) -> None:
     """Without virtual hosts the server config answers for every name."""
     server = host("www.example.com")
