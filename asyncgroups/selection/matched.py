@@ -83,8 +83,8 @@ class ScriptMatch:
     target: ScriptTarget
     place: str
 
-    def locate(self, path: str, raw_path: bytes) -> Candidate | None:
-        """Where the script for a path lies; None where the pattern does not match, or names no script.
+    def locate(self, path: str, raw_path: bytes) -> tuple[Candidate, ...] | None:
+        """Where the script for a path lies; nowhere, where a name is none; None where the pattern does not match.
 
         path, raw_path: the same path, as ``rewrite.path_of`` gives it, and percent-encoded bytes as it came.
         Raises PatternTooSlow.
@@ -97,9 +97,10 @@ class ScriptMatch:
             return None
         names = self.target.names(groups)
         if names is None:
-            return None
+            return ()
         depth = url.count("/")
-        return Candidate(url, depth, self.target.base, names, raw_path[_end_of(raw_path, depth) :], self.place)
+        rest = raw_path[_end_of(raw_path, depth) :]
+        return (Candidate(url, depth, self.target.base, names, rest, self.place),)
 
 
 def _end_of(raw_path: bytes, depth: int) -> int:

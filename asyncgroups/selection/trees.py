@@ -10,13 +10,13 @@ client writes is ever part of a path but one name, of which ``Step`` says what i
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 from asyncgroups.selection.names import FORBIDDEN
 from asyncgroups.selection.prefixes import SEGMENT, PrefixTable
 
-__all__ = ["Alias", "Candidate", "Step", "Trees", "UserDirectories", "steps", "why_no_name"]
+__all__ = ["Alias", "Candidate", "Matching", "Step", "Trees", "UserDirectories", "steps", "why_no_name"]
 
 LONGEST_NAME = 255
 """Bytes in the name of a file (NAME_MAX of the usual file systems)."""
@@ -29,7 +29,7 @@ class Alias:
     path: text, a URL path as ``mounts.normalise_path`` gives it: empty for the root, else ``/cgi``.
     target: absolute path of the directory.
     place: where it stands in the configuration, for messages: ``alias[0]``.
-    Source: Alias; DocumentRoot is the one of the root.
+    Source: Alias; DocumentRoot is one of the root, after all others.
     """
 
     path: str
@@ -96,18 +96,36 @@ class Step(NamedTuple):
     end: int
 
 
-class Trees:
-    """The document root, aliases and user directories of one context.
+class Matching(Protocol):
+    """A mount by pattern: ``matched.ScriptMatch``."""
 
-    The longest alias counts; ``/~user`` is as long as an alias of one segment, and comes after it.
+    def locate(self, path: str, raw_path: bytes) -> tuple[Candidate, ...] | None:
+        """Where the script for a path lies; nowhere; or None where the pattern is not for this path."""
+
+
+class Trees:
+    """All that leads from URL paths to files in one context.
+
+    The longest alias counts, if no mount is longer. Then come mounts by pattern, in their order; then ``/~user``; then
+    an alias of the root, a mount of the root, and the document root, whichever is the first that there is.
     Raises ValueError where two aliases have one path; the message names both places.
+    Source: the order of mod_alias, mod_wsgi and mod_userdir, but that the longest counts, and patterns after it.
     """
 
-    __slots__ = ("_aliases", "_table", "_users")
+    __slots__ = ("_aliases", "_document_root", "_matches", "_table", "_users")
 
-    def __init__(self, aliases: Iterable[Alias], users: UserDirectories | None = None) -> None:
+    def __init__(
+        self,
+        aliases: Iterable[Alias] = (),
+        users: UserDirectories | None = None,
+        *,
+        document_root: Alias | None = None,
+        matches: Iterable[Matching] = (),
+    ) -> None:
         self._aliases = tuple(aliases)
         self._users = users
+        self._document_root = document_root
+        self._matches = tuple(matches)
         self._table = PrefixTable[Alias]()
         for alias in self._aliases:
             if (other := self._table.put(alias.path, alias)) is not None:
@@ -117,20 +135,30 @@ class Trees:
         names = [alias.path or "/" for alias in self._aliases] + ["/~"] * (self._users is not None)
         return f"<Trees: {', '.join(names) or 'none'}>"
 
-    def locate(self, raw_path: bytes) -> tuple[Candidate, ...]:
-        """Where the script for a path may lie; nowhere, in one place, or in the first of several that exists.
+    def locate(self, raw_path: bytes, path: str, *, mounted: int = -1) -> tuple[Candidate, ...] | None:
+        """Where the script for a path may lie: in one place, in the first of several that exists, or nowhere.
 
-        raw_path: percent-encoded bytes, without a query.
+        raw_path, path: the same, percent-encoded bytes without a query, and as ``rewrite.path_of`` gives it.
+        mounted: number of segments in the path of the mount that covers it; -1 where none does.
+        None where it is the mount's, or nobody's. Raises PatternTooSlow.
         """
+        if not raw_path.startswith(b"/"):
+            return None
         covered = self._table.match(raw_path)
-        if (covered is None or covered[1] == 0) and self._users is not None:
-            found = self._user_directories(raw_path, self._users)
-            if found is not None:
+        if covered is not None and covered[1] > 0 and covered[1] >= mounted:
+            return (_candidate(*covered, raw_path=raw_path),)
+        if mounted > 0:
+            return None
+        for match in self._matches:
+            if (found := match.locate(path, raw_path)) is not None:
                 return found
-        if covered is None or not raw_path.startswith(b"/"):
-            return ()
-        alias, depth, end = covered
-        return (Candidate(alias.path, depth, alias.target, (), raw_path[end:], alias.place),)
+        if self._users is not None and (found := self._user_directories(raw_path, self._users)) is not None:
+            return found
+        if covered is not None:
+            return (_candidate(*covered, raw_path=raw_path),)
+        if mounted == 0 or self._document_root is None:
+            return None
+        return (_candidate(self._document_root, 0, 0, raw_path=raw_path),)
 
     def _user_directories(self, raw_path: bytes, users: UserDirectories) -> tuple[Candidate, ...] | None:
         """The places for ``/~user``; None for a path that is none of these."""
@@ -148,6 +176,10 @@ class Trees:
             Candidate(f"/~{user}", 1, base, below, rest, users.place)
             for base, below in (_split(pattern, user) for pattern in users.patterns)
         )
+
+
+def _candidate(alias: Alias, depth: int, end: int, *, raw_path: bytes) -> Candidate:
+    return Candidate(alias.path, depth, alias.target, (), raw_path[end:], alias.place)
 
 
 def _split(pattern: str, user: str) -> tuple[str, tuple[str, ...]]:

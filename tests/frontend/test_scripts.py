@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from asyncgroups.errors import ScriptNotFound
 from asyncgroups.frontend import scripts
 from asyncgroups.frontend.scripts import Script, find
-from asyncgroups.selection.trees import Alias, Trees, UserDirectories
+from asyncgroups.selection.rewrite import path_of
+from asyncgroups.selection.trees import Alias, Candidate, Trees, UserDirectories
 
 FILES = [
     "secret.wsgi",
@@ -69,12 +70,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trees(root: Path) -> Trees:
     return Trees(
         [
-            Alias(path="", target=f"{root}/htdocs", place="document_root"),
             Alias(path="/single", target=f"{root}/htdocs/index.wsgi", place="alias[0]"),
             Alias(path="/linked", target=f"{root}/htdocs/up/htdocs", place="alias[1]"),
             Alias(path="/gone", target=f"{root}/gone", place="alias[2]"),
         ],
         UserDirectories(patterns=(f"{root}/home/*/public_html",), place="userdir"),
+        document_root=Alias(path="", target=f"{root}/htdocs", place="document_root"),
     )
 
 
@@ -85,7 +86,7 @@ type Ask = Callable[..., Script | str]
 def ask(trees: Trees, root: Path) -> Iterator[Ask]:
     def ask(raw_path: bytes, *, may_follow: Callable[[str], bool] = scripts.never) -> Script | str:
         """The script, or why there is none."""
-        located = trees.locate(raw_path)
+        located = trees.locate(raw_path, path_of(raw_path))
         if not located:
             return "nowhere"
         (candidate,) = located
@@ -303,7 +304,7 @@ def test_a_directory_that_is_replaced_meanwhile(trees: Trees, tmp_path: Path, mo
         return descriptor
 
     monkeypatch.setattr(scripts.os, "open", open_and_swap)
-    (candidate,) = Trees([Alias(path="", target=f"{tmp_path}/htdocs", place="document_root")]).locate(b"/sub/app.wsgi")
+    candidate = Candidate("", 0, f"{tmp_path}/htdocs", (), b"/sub/app.wsgi", "document_root")
     assert find(candidate).status.st_ino == (tmp_path / "htdocs/moved/app.wsgi").stat().st_ino
 
 
@@ -351,7 +352,7 @@ def test_no_way_out(root: Path, trees: Trees, raw_path: bytes) -> None:
 
     SCRIPT_NAME and PATH_INFO together are the path, less runs of slashes and encoding.
     """
-    for candidate in trees.locate(raw_path):
+    for candidate in trees.locate(raw_path, path_of(raw_path)) or ():
         try:
             found = find(candidate)
         except ScriptNotFound:

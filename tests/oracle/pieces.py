@@ -10,7 +10,7 @@ from asyncgroups.apache.translation import translate
 from asyncgroups.apache.writing import toml
 from asyncgroups.config.patterns import Expression
 from asyncgroups.errors import GroupNameUnresolved, NotMounted, ScriptNotFound
-from asyncgroups.frontend.scripts import Script, find
+from asyncgroups.frontend.scripts import find
 from asyncgroups.selection import Selection
 from asyncgroups.selection.directories import Glob, Section, Sections
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
@@ -32,64 +32,72 @@ class Answer(NamedTuple):
 
 
 class Pieces:
-    """The server of a configuration; virtual hosts and mounts of exact paths are others' business."""
+    """The server of a configuration, as one on port 80 has it; virtual hosts are for ``Mounts``."""
 
     def __init__(self, file: Path) -> None:
         translation = translate(read(file))
         table = tomllib.loads(toml(translation.mapping))  # as it would be read again from a file
         self.remarks = translation.remarks
         self.follows = bool(table.get("follow_symlinks"))
-        roots = (
-            [Alias(path="", target=table["document_root"], place="document_root")] if "document_root" in table else []
-        )
+        self.server_name = table["server_name"]
         aliases = [
-            Alias(path=one["path"], target=one["directory"], place=f"alias[{number}]")
+            Alias(path=normalise_path(one["path"]), target=one["directory"], place=f"alias[{number}]")
             for number, one in enumerate(table.get("alias", ()))
         ]
         users = table.get("userdir")
+        root = table.get("document_root")
         self.trees = Trees(
-            roots + aliases, UserDirectories(patterns=tuple(users["path"]), place="userdir") if users else None
+            aliases,
+            UserDirectories(patterns=tuple(users["path"]), place="userdir") if users else None,
+            document_root=Alias(path="", target=root, place="document_root") if root else None,
+            matches=[
+                ScriptMatch(
+                    pattern=Expression(one["match"]), target=ScriptTarget(one["script"]), place=f"mount[{number}]"
+                )
+                for number, one in enumerate(table.get("mount", ()))
+                if "match" in one
+            ],
         )
+        self.mounts = mounts(table, (), default="")
         self.sections = Sections(
             section(one, f"directory[{number}]") for number, one in enumerate(table.get("directory", ()))
         )
         self.rules = Rules(rule(one, f"rewrite[{number}]") for number, one in enumerate(table.get("rewrite", ())))
-        self.matches = [
-            ScriptMatch(pattern=Expression(one["match"]), target=ScriptTarget(one["script"]), place=f"mount[{number}]")
-            for number, one in enumerate(table.get("mount", ()))
-            if "match" in one
-        ]
 
     def answer(self, row: Mapping[str, Any]) -> Answer | str:
         """The script for a row of the table and its group, or why there is none."""
         raw_path, request = request_of(row)
         env = self.rules.variables(request)
+        mounted = self.mounts.match(raw_path)
+        depth = -1 if mounted is None else mounted[0].path.count("/")
+        located = self.trees.locate(raw_path, request.path, mounted=depth)
+        if located is None:
+            return "nowhere" if mounted is None else self._of_mount(*mounted, env=env)
         reason = "nowhere"
-        for candidate in self.trees.locate(raw_path):
+        for candidate in located:
             try:
                 script = find(candidate, may_follow=self._follower(candidate))
             except ScriptNotFound as error:
                 reason = str(error)
                 continue
             settled = self.sections.settle(script.path)
-            if not settled.runs(script.path):
+            if not candidate.place.startswith("mount") and not settled.runs(script.path):
                 return "no handler"
-            env |= settled.values.get("env", {})  # type: ignore[arg-type, operator]
-            name = parse(str(settled.values.get("application_group", "%{RESOURCE}")))
-            facts = Facts(server_name="www.example.com", port=80, script=script.script_name, env=env, process_env={})
-            return Answer(script.path, name.expand(facts), script.script_name, script.path_info.decode(), env)
+            return self._answer(script.path, "", script.script_name, script.path_info, env=env)
         return reason
 
-    def matched(self, row: Mapping[str, Any]) -> Script | None:
-        """The script that a mount by pattern gives for a row."""
-        raw_path, _ = request_of(row)
-        for match in self.matches:
-            if (candidate := match.locate(path_of(raw_path), raw_path)) is not None:
-                try:
-                    return find(candidate, may_follow=self._follower(candidate))
-                except ScriptNotFound:
-                    return None
-        return None
+    def _of_mount(self, mount: Mount, path_info: bytes, *, env: dict[str, str]) -> Answer | str:
+        if not Path(mount.application).is_file():
+            return "no such script"
+        return self._answer(mount.application, mount.application_group.text, mount.path, path_info, env=env)
+
+    def _answer(self, path: str, group: str, script_name: str, path_info: bytes, *, env: dict[str, str]) -> Answer:
+        """The mount's own group counts most, then that of the sections that its script falls into."""
+        values = self.sections.settle(path).values
+        env |= values.get("env", {})  # type: ignore[arg-type, operator]
+        name = parse(group or str(values.get("application_group", "%{RESOURCE}")))
+        facts = Facts(server_name=self.server_name, port=80, script=script_name, env=env, process_env={})
+        return Answer(path, name.expand(facts), script_name, path_info.decode(), env)
 
     def _follower(self, candidate: Candidate) -> Callable[[str], bool]:
         # Links in users' directories are followed only where a section says so.
@@ -134,14 +142,16 @@ class Mounts:
         return mount.application, group, mount.path, rest.decode()
 
 
-def mounts(table: Mapping[str, Any], contexts: tuple[Mapping[str, Any], ...]) -> MountTable:
+def mounts(
+    table: Mapping[str, Any], contexts: tuple[Mapping[str, Any], ...], *, default: str = "%{RESOURCE}"
+) -> MountTable:
     """The mounts of one context, with what those around it say."""
     return MountTable(
         Mount(
             path=normalise_path(one["path"]),
             application=one["script"],
             application_group=parse(
-                next((it["application_group"] for it in (one, *contexts) if "application_group" in it), "%{RESOURCE}")
+                next((it["application_group"] for it in (one, *contexts) if "application_group" in it), default)
             ),
             env={name: value for context in reversed(contexts) for name, value in context.get("env", {}).items()},
             settings=GroupSettings(app_dir="/"),

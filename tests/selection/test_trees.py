@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncgroups.selection.rewrite import path_of
 from asyncgroups.selection.trees import Alias, Candidate, Trees, UserDirectories, steps
 
 DOCUMENTS = Alias(path="", target="/htdocs", place="document_root")
@@ -14,8 +15,15 @@ def alias(path: str, target: str) -> Alias:
     return Alias(path=path, target=target, place=f"alias {path}")
 
 
-def told(candidates: tuple[Candidate, ...]) -> list[tuple[str, str, tuple[str, ...], bytes]]:
-    return [(one.url, one.base, one.below, one.rest) for one in candidates]
+type Told = list[tuple[str, str, tuple[str, ...], bytes]] | None
+
+
+def told(candidates: tuple[Candidate, ...] | None) -> Told:
+    return None if candidates is None else [(one.url, one.base, one.below, one.rest) for one in candidates]
+
+
+def locate(trees: Trees, raw_path: bytes, mounted: int = -1) -> tuple[Candidate, ...] | None:
+    return trees.locate(raw_path, path_of(raw_path), mounted=mounted)
 
 
 @pytest.mark.parametrize(
@@ -44,18 +52,69 @@ def told(candidates: tuple[Candidate, ...]) -> list[tuple[str, str, tuple[str, .
         (b"/~%2e%2e/x", []),
         (b"/~alice%2fx", [("", "/htdocs", (), b"/~alice%2fx")]),
         (b"/x/~alice", [("", "/htdocs", (), b"/x/~alice")]),
-        (b"*", []),
-        (b"", []),
-        (b"www.example.com:443", []),
+        (b"*", None),
+        (b"", None),
+        (b"www.example.com:443", None),
     ],
 )
-def test_locate(raw_path: bytes, expected: list[tuple[str, str, tuple[str, ...], bytes]]) -> None:
+def test_locate(raw_path: bytes, expected: Told) -> None:
     """The longest alias counts, then ``/~user``, then the document root; a user's name is one name and no way."""
     trees = Trees(
-        [DOCUMENTS, alias("/cgi", "/srv/cgi"), alias("/cgi/deep", "/srv/deep"), alias("/~webmaster", "/srv/webmaster")],
+        [alias("/cgi", "/srv/cgi"), alias("/cgi/deep", "/srv/deep"), alias("/~webmaster", "/srv/webmaster")],
         USERS,
+        document_root=DOCUMENTS,
     )
-    assert told(trees.locate(raw_path)) == expected
+    assert told(locate(trees, raw_path)) == expected
+
+
+ALIASES = [alias("/a", "/srv/a"), alias("/a/b/c", "/srv/c"), alias("/~x", "/srv/x")]
+
+
+class Match:
+    """A mount by pattern for everything that has an ``m`` in it, but no script for what has two."""
+
+    def locate(self, path: str, raw_path: bytes) -> tuple[Candidate, ...] | None:
+        if "m" not in path:
+            return None
+        return () if path.count("m") > 1 else (Candidate(path, 1, "/srv/m", (), b"", "mount[0]"),)
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "mounted", "base"),
+    [
+        (b"/a/x", -1, "/srv/a"),
+        (b"/a/x", 0, "/srv/a"),
+        (b"/a/x", 1, "/srv/a"),
+        (b"/a/b/x", 2, None),
+        (b"/a/b/c/x", 2, "/srv/c"),
+        (b"/a/m", -1, "/srv/a"),
+        (b"/z/m", 1, None),
+        (b"/z/m", 0, "/srv/m"),
+        (b"/z/m", -1, "/srv/m"),
+        (b"/z/mm", 0, ""),
+        (b"/~m", 0, "/srv/m"),
+        (b"/~u/x", 0, "/home"),
+        (b"/~u/x", 1, None),
+        (b"/~x/x", 0, "/srv/x"),
+        (b"/~root/x", 0, ""),
+        (b"/z", 0, None),
+        (b"/z", -1, "/htdocs"),
+        (b"*", 0, None),
+    ],
+)
+def test_what_comes_first(raw_path: bytes, mounted: int, base: str | None) -> None:
+    """The longest of mount and alias, of equals the alias; patterns; users; the root's mount; its files."""
+    trees = Trees(ALIASES, USERS, document_root=DOCUMENTS, matches=[Match()])
+    found = locate(trees, raw_path, mounted)
+    assert (None if found is None else "".join(one.base for one in found)) == base
+
+
+def test_alias_of_the_root() -> None:
+    """An alias of the root comes before a mount of the root, and after patterns and users."""
+    trees = Trees([alias("", "/all")], USERS, document_root=DOCUMENTS, matches=[Match()])
+    assert told(locate(trees, b"/z", 0)) == [("", "/all", (), b"/z")]
+    assert told(locate(trees, b"/~u/z", 0)) == [("/~u", "/home", ("u", "public_html"), b"/z")]
+    assert told(locate(trees, b"/m", 0)) == [("/m", "/srv/m", (), b"")]
 
 
 @pytest.mark.parametrize(
@@ -72,21 +131,26 @@ def test_locate(raw_path: bytes, expected: list[tuple[str, str, tuple[str, ...],
 )
 def test_patterns_of_user_directories(pattern: str, base: str, below: tuple[str, ...]) -> None:
     """The first asterisk is the user's name; without one the name comes at the end."""
-    (candidate,) = Trees([], UserDirectories(patterns=(pattern,), place="userdir")).locate(b"/~u/x")
+    found = locate(Trees([], UserDirectories(patterns=(pattern,), place="userdir")), b"/~u/x")
+    assert found is not None
+    (candidate,) = found
     assert (candidate.base, candidate.below) == (base, below)
 
 
 def test_several_patterns() -> None:
     """Of several patterns each gives a place, in their order; only those that are enabled have any."""
     users = UserDirectories(patterns=("/home/*/www", "/users"), enabled=frozenset({"alice"}), place="userdir")
-    assert [one.base for one in Trees([], users).locate(b"/~alice/x")] == ["/home", "/users"]
-    assert Trees([], users).locate(b"/~bob/x") == ()
+    assert told(locate(Trees([], users), b"/~alice/x")) == [
+        ("/~alice", "/home", ("alice", "www"), b"/x"),
+        ("/~alice", "/users", ("alice",), b"/x"),
+    ]
+    assert locate(Trees([], users), b"/~bob/x") == ()
 
 
 def test_without_user_directories() -> None:
     """Without user directories ``~`` is a character like others."""
-    assert told(Trees([DOCUMENTS]).locate(b"/~alice/x")) == [("", "/htdocs", (), b"/~alice/x")]
-    assert Trees([]).locate(b"/~alice/x") == ()
+    assert told(locate(Trees(document_root=DOCUMENTS), b"/~alice/x")) == [("", "/htdocs", (), b"/~alice/x")]
+    assert locate(Trees(), b"/~alice/x") is None
 
 
 def test_mistakes() -> None:
@@ -155,5 +219,5 @@ def test_no_step_is_a_way(raw_path: bytes) -> None:
 
 def test_repr() -> None:
     """The repr lists the URL paths that lead somewhere."""
-    assert repr(Trees([DOCUMENTS, alias("/cgi", "/srv")], USERS)) == "<Trees: /, /cgi, /~>"
+    assert repr(Trees([alias("", "/all"), alias("/cgi", "/srv")], USERS)) == "<Trees: /, /cgi, /~>"
     assert repr(Trees([])) == "<Trees: none>"
