@@ -106,7 +106,18 @@ class _Translator:
             self.remarks.add(one, "no RewriteRule follows it")
         if not context.rules_count and context.table.pop("rewrite", None):
             self._remark_rules(statements, "without RewriteEngine On it does not count")
+        if any(one.get("path") == "/" for key in ("mount", "alias") for one in context.table.get(key, ())):
+            self._hide(statements, context)
         scripts(context.table, [*context.folders, *aliases.folders], runs=runs, remarks=self.remarks)
+
+    def _hide(self, statements: Iterable[Statement], context: _Context) -> None:
+        """What is never reached, because an alias of the root comes before it: users, and the document root."""
+        context.folders.clear()
+        context.table.pop("document_root", None)
+        if context.table.pop("userdir", None):
+            for statement in statements:
+                if statement.key == "userdir":
+                    self.remarks.add(statement, "is never reached: an alias of / comes before it")
 
     def _remark_rules(self, statements: Iterable[Statement], meaning: str) -> None:
         for statement in statements:

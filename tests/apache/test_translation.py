@@ -51,6 +51,7 @@ WSGIProcessGroup a
         ("UserDir disabled", {"userdir": {"enabled": []}}),
         ("WSGIScriptAlias /x/ /srv/x.wsgi", {"mount": [{"path": "/x", "script": "/srv/x.wsgi"}]}),
         ("WSGIScriptAlias / /srv/x.wsgi", {"mount": [{"path": "/", "script": "/srv/x.wsgi"}]}),
+        ("DocumentRoot /htdocs\nWSGIScriptAlias / /x.wsgi", {"mount": [{"path": "/", "script": "/x.wsgi"}]}),
         (
             "WSGIScriptAlias /x /x process-group=a application-group=b callable-object=c pass-authorization=On",
             {
@@ -190,6 +191,7 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ),
         ("WSGIScriptAlias / /a.wsgi\nWSGIScriptAlias /a /b.wsgi", 2, "never reached"),
         ("WSGIScriptAliasMatch ^/a /a.wsgi\nWSGIScriptAlias /a/b /b.wsgi", 2, "counts before the pattern ^/a here"),
+        ("UserDir /home/*/www\nWSGIScriptAlias / /a.wsgi", 1, "never reached: an alias of / comes before it"),
         ("WSGIScriptAlias /a /a.wsgi script-user=x", 1, "script-user=x has no counterpart"),
         ("WSGIScriptAlias /a", 1, "has no counterpart"),
         ("WSGIDaemonProcess a deadlock-timeout=5", 1, "deadlock-timeout=5: a process that does not answer is noticed"),
