@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from asyncgroups.errors import GroupNameUnresolved, NotMounted
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
-from asyncgroups.selection.mounts import Mount
+from asyncgroups.selection.mounts import Mount, Version
 from asyncgroups.selection.names import Facts, GroupName
 from asyncgroups.selection.targets import split_target
 
@@ -34,6 +34,7 @@ class Choice(NamedTuple):  # a frozen dataclass takes three times as long to mak
     process_group: name of the process group; empty for embedded mode.
     application_group: name of the application group, expanded; empty for GLOBAL.
     env: the request's environment, text to text: the mount's, and over it what an outer ASGI application added.
+    version: of the script's file as it was found; None for what is no script, and where script_reloading is off.
     """
 
     virtual_host: VirtualHost
@@ -43,6 +44,7 @@ class Choice(NamedTuple):  # a frozen dataclass takes three times as long to mak
     process_group: str
     application_group: str
     env: Mapping[str, str]
+    version: Version | None = None
 
     def __repr__(self) -> str:
         return f"<Choice: {self.mount.application} at {self.script_name or '/'} in {self.application_group!r}>"

@@ -1,7 +1,7 @@
 """Host header -> virtual host.
 
 Law: pure. The virtual hosts are indexed once and never change; no I/O, no clock.
-Imports the standard library, ``selection.names`` and ``selection.mounts``.
+Imports the standard library, ``selection.files``, ``selection.names`` and ``selection.mounts``.
 
 The client's Host header only ever chooses among the names that are configured, and the port in it counts for nothing:
 which socket the request arrived on is not for the client to say.
@@ -10,6 +10,7 @@ which socket the request arrived on is not for the client to say.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from asyncgroups.selection.files import Files
 from asyncgroups.selection.mounts import MountTable
 from asyncgroups.selection.names import split_server_name
 
@@ -28,6 +29,7 @@ class VirtualHost:
     ValueError for a ``*`` anywhere else.
     mounts: the virtual host's own.
     inherited: the server's mounts with this virtual host's settings merged in; for paths that ``mounts`` do not cover.
+    files: what leads to scripts in directories, and the rules; None where nothing of it is configured.
     place: where it stands in the configuration, for messages: ``virtual_host[0]``.
     Source: Apache's ServerName and ServerAlias.
     """
@@ -36,6 +38,7 @@ class VirtualHost:
     server_alias: tuple[str, ...] = ()
     mounts: MountTable
     inherited: MountTable
+    files: Files | None = None
     place: str
 
     def __post_init__(self) -> None:

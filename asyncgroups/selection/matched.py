@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from asyncgroups.errors import PatternSyntaxError
 from asyncgroups.selection.patterns import Groups, Pattern
 from asyncgroups.selection.prefixes import SEGMENT
-from asyncgroups.selection.trees import Candidate, why_no_name
+from asyncgroups.selection.trees import Candidate, Kind, why_no_name
 
 __all__ = ["ScriptMatch", "ScriptTarget"]
 
@@ -100,7 +100,7 @@ class ScriptMatch:
             return ()
         depth = url.count("/")
         rest = raw_path[_end_of(raw_path, depth) :]
-        return (Candidate(url, depth, self.target.base, names, rest, self.place),)
+        return (Candidate(url, depth, self.target.base, names, rest, self.place, Kind.MATCH),)
 
 
 def _end_of(raw_path: bytes, depth: int) -> int:

@@ -12,9 +12,13 @@ from types import MappingProxyType
 from asyncgroups.selection.names import GroupName, parse
 from asyncgroups.selection.prefixes import PrefixTable
 
-__all__ = ["GroupSettings", "Mount", "MountTable", "normalise_path"]
+__all__ = ["GroupSettings", "Mount", "MountTable", "Version", "normalise_path"]
 
 EMBEDDED = parse("")
+
+type Version = tuple[int, int, int, int]
+"""What tells a script file from another one, or from itself before it was changed: number of its device, its inode,
+bytes, time of its last change in nanoseconds (st_dev, st_ino, st_size, st_mtime_ns)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +46,14 @@ class Mount:
     """A URL path bound to an application, with all settings merged from server, virtual host and mount.
 
     path: text, as ``normalise_path`` gives it: empty for the root, else ``/shop``. Raises ValueError for any other.
-    application: ``module:attribute``, or the name of a callable object.
+    application: ``module:attribute``, or the name of a callable object; for a script ``/path/app.wsgi:callable``.
     application_group: the setting; expanded for each request.
     process_group: the setting; expanded for each request, to the empty name for embedded mode.
     env: the request's environment as configured, text to text.
     preload: whether the application is loaded before the first request.
     settings: what belongs to the group.
+    script: absolute path of the script file; None where the application is no script.
+    script_reloading: whether a script is loaded anew when its file has changed (WSGIScriptReloading).
     place: where the mount stands in the configuration, for messages: ``mount[0]``.
     origins: for ``path``, ``application_group``, ``process_group``, ``isolation``, ``env`` and ``process_group.env``
     (the variables that the groups' names depend on) the place where that was written,
@@ -62,6 +68,8 @@ class Mount:
     env: Mapping[str, str] = field(hash=False, repr=False)
     preload: bool = False
     settings: GroupSettings
+    script: str | None = None
+    script_reloading: bool = True
     place: str
     origins: Mapping[str, str] = field(default=MappingProxyType({}), hash=False, compare=False, repr=False)
 

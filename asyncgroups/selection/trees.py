@@ -8,6 +8,7 @@ Segments are read one at a time, for what comes after a script is its PATH_INFO 
 client writes is ever part of a path but one name, of which ``Step`` says what it may be.
 """
 
+import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -16,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from asyncgroups.selection.names import FORBIDDEN
 from asyncgroups.selection.prefixes import SEGMENT, PrefixTable
 
-__all__ = ["Alias", "Candidate", "Matching", "Step", "Trees", "UserDirectories", "steps", "why_no_name"]
+__all__ = ["Alias", "Candidate", "Kind", "Matching", "Step", "Trees", "UserDirectories", "steps", "why_no_name"]
 
 LONGEST_NAME = 255
 """Bytes in the name of a file (NAME_MAX of the usual file systems)."""
@@ -64,6 +65,14 @@ class UserDirectories:
         return user not in self.disabled and (self.enabled is None or user in self.enabled)
 
 
+class Kind(enum.Enum):
+    """What has led to a candidate."""
+
+    ALIAS = "an alias, or the document root"
+    USER = "a user's directory"
+    MATCH = "a mount by pattern"
+
+
 class Candidate(NamedTuple):
     """A place where a script may lie.
 
@@ -72,7 +81,8 @@ class Candidate(NamedTuple):
     base: absolute path of a directory (or a file) that the configuration names.
     below: names that lead from there to what ``url`` stands for; the user's is one of them.
     rest: what is left of the path, percent-encoded bytes as the client wrote it.
-    place: of what has led here: ``alias[0]``.
+    place: of what has led here: ``alias[0]``. kind: what that is. A mount's script runs without a handler; in a user's
+    directory links are followed only where a section says so.
     """
 
     url: str
@@ -81,6 +91,7 @@ class Candidate(NamedTuple):
     below: tuple[str, ...]
     rest: bytes
     place: str
+    kind: Kind = Kind.ALIAS
 
 
 class Step(NamedTuple):
@@ -173,7 +184,7 @@ class Trees:
             return ()
         rest = raw_path[step.end :]
         return tuple(
-            Candidate(f"/~{user}", 1, base, below, rest, users.place)
+            Candidate(f"/~{user}", 1, base, below, rest, users.place, Kind.USER)
             for base, below in (_split(pattern, user) for pattern in users.patterns)
         )
 
