@@ -422,4 +422,4 @@ def test_closed_streams(redirection: str, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert ("raising" in done.stdout) is (" >&-" not in f" {redirection}")
     assert ("a reason" in done.stderr) is ("2>&-" not in redirection)
-    assert "cli.py" not in done.stderr
+    assert "asyncgroups/cli" not in done.stderr

@@ -1,25 +1,26 @@
-"""The commands; the only module that reads argv or prints. Imports what a command needs when it runs."""
+"""The commands; the only room that reads argv or prints. Imports what a command needs when it runs.
 
-import contextlib
+loads       ``check --load``
+printing    what all of them print
+"""
+
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from asyncgroups import __version__
+from asyncgroups.cli.printing import print_out, printable
 from asyncgroups.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from asyncgroups.config import Configuration
     from asyncgroups.explanation import Explanation
-    from asyncgroups.host.witness import Diary
-    from asyncgroups.loading import Group, Loaded
 
 __all__ = ["main"]
 
@@ -134,9 +135,11 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         _count(len(configuration.virtual_hosts), "virtual host"),
         _count(len(groups), "application group"),
     ]
-    _print(f"{_printable(configuration.source)}: no errors; {', '.join(counts)}")
+    print_out(f"{printable(configuration.source)}: no errors; {', '.join(counts)}")
     if load:
-        _load(configuration, groups)
+        from asyncgroups.cli.loads import load_all  # noqa: PLC0415 - as above
+
+        load_all(configuration, groups)
 
 
 @main.command()
@@ -165,11 +168,11 @@ def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], a
         raise click.UsageError(str(error)) from None
     explanation = explain_url(configuration, where, env=variables, process_env=os.environ)
     if as_json:
-        _print(json.dumps({key: _plain(getattr(explanation, key)) for key in _EXPLAINED}, indent=2))
+        print_out(json.dumps({key: _plain(getattr(explanation, key)) for key in _EXPLAINED}, indent=2))
     else:
-        _print("\n".join(_lines_of(explanation)))
+        print_out("\n".join(_lines_of(explanation)))
     if explanation.refusal is not None:
-        click.echo(f"asyncgroups: {explanation.refusal.status}: {_printable(str(explanation.refusal))}", err=True)
+        click.echo(f"asyncgroups: {explanation.refusal.status}: {printable(str(explanation.refusal))}", err=True)
         sys.exit(1)
 
 
@@ -181,26 +184,7 @@ def schema() -> None:
     """
     from asyncgroups.config import schema as schema_of_file  # noqa: PLC0415 - as above
 
-    _print(json.dumps(schema_of_file(), indent=2))
-
-
-def _print(text: str) -> None:
-    """``text`` and a line's end to stdout; where that is full the process ends with status 1."""
-    try:
-        click.echo(text)
-    except BrokenPipeError:
-        raise  # whoever reads has seen enough, and click says nothing
-    except OSError as error:
-        click.echo(f"asyncgroups: {_StdoutFails(error)}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what has not been written is tried again at Python's end
-        sys.exit(1)
-
-
-class _StdoutFails(Exception):
-    """Raised where the table of ``check --load`` cannot be written; its cause is the OSError."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot write to stdout: {error.strerror}")
+    print_out(json.dumps(schema_of_file(), indent=2))
 
 
 # explain --------------------------------------------------------------------------------------------------------------
@@ -256,136 +240,13 @@ def _lines_of(explanation: Explanation) -> list[str]:
     if explanation.sticky is not None:
         rows.insert(5, ("sticky", explanation.sticky, why["sticky"]))
     shown = [
-        (name, "-" if value is None else _printable(value) or '""', reason and _printable(reason))
+        (name, "-" if value is None else printable(value) or '""', reason and printable(reason))
         for name, value, reason in rows
     ]
     width = max(len(value) for _, value, reason in shown if reason)
     return [
         f"{name:17}  {value:{width}}  ({reason})" if reason else f"{name:17}  {value}" for name, value, reason in shown
     ]
-
-
-# check --load ---------------------------------------------------------------------------------------------------------
-
-
-def _load(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
-    """In a process of its own: an application can end that, in a crash or by ``os._exit``, with any status."""
-    from asyncgroups.host.witness import run_in_child  # noqa: PLC0415 - as above
-    from asyncgroups.loading import DOES_NOT_LOAD, HAS_SAID_WHY  # noqa: PLC0415 - as above
-
-    ended = run_in_child(lambda diary: _load_here(configuration, groups, diary))
-    if ended.is_orderly:
-        sys.exit(ended.status)
-    if ended.interrupted:
-        sys.exit(_INTERRUPTED)
-    if ended.status != HAS_SAID_WHY:
-        how = f"exit status {ended.status}" if ended.status >= 0 else f"signal {-ended.status}"
-        with contextlib.suppress(ValueError):
-            how = signal.Signals(-ended.status).name
-        when = _printable(ended.words) or "nothing was loading yet"
-        click.echo(f"asyncgroups: the process has ended ({how}) while {when}", err=True)
-    sys.exit(DOES_NOT_LOAD)
-
-
-def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Diary) -> NoReturn:
-    """The process ends with it: what an application has left behind may never come back."""
-    import anyio  # noqa: PLC0415 - as above
-
-    from asyncgroups.frontend import logs  # noqa: PLC0415 - as above
-    from asyncgroups.host.ending import deadline, end, watch_signals  # noqa: PLC0415 - as above
-    from asyncgroups.loading import DOES_NOT_LOAD, load_groups, seconds_to_end  # noqa: PLC0415 - as above
-
-    logs.set_up(configuration.log_level, "asyncgroups")
-    table = _own_stdout()
-    status, seconds = 0, seconds_to_end(configuration)
-
-    def write(cells: Sequence[str]) -> None:
-        try:
-            table.write(f"{row(cells)}\n")
-        except OSError as error:
-            raise _StdoutFails(error) from error
-
-    def tell(loaded: Loaded) -> None:
-        nonlocal status
-        if loaded.failure is not None:
-            status = DOES_NOT_LOAD
-        write(_cells(loaded))
-
-    try:
-        # An application that keeps the main interpreter's GIL keeps Python's own signal handler from running.
-        watch_signals([signal.SIGINT], seconds=seconds + 1, status=_INTERRUPTED)
-        row = _row_of(groups)
-        write(_COLUMNS)
-        anyio.run(lambda: load_groups(configuration, groups, environ=os.environb, tell=tell, doing=diary.write))
-    except KeyboardInterrupt:
-        status = _INTERRUPTED
-    except _StdoutFails as failure:
-        status = 1
-        if not isinstance(failure.__cause__, BrokenPipeError):  # else whoever reads the table has seen enough
-            click.echo(f"asyncgroups: {failure}", err=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on the end is bounded
-    diary.write("atexit functions in %{GLOBAL} were running")
-    diary.close(status)
-    with deadline(seconds, status=status, words="asyncgroups: an atexit function in %{GLOBAL} does not return"):
-        end(status)
-
-
-_INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells say it."""
-
-_COLUMNS = ("application", "application group", "isolation", "loads", "seconds", "megabytes", "refused modules", "why")
-_LOADS_WIDTH = 24
-
-
-def _row_of(groups: Sequence[Group]) -> Callable[[Sequence[str]], str]:
-    """Lays out a row; rows are printed one by one, so widths are those of what is known before."""
-    from asyncgroups.host.group import label  # noqa: PLC0415 - as above
-
-    widths = [
-        max(len(text) for text in (_COLUMNS[0], *(_printable(one) for group in groups for one in group.applications))),
-        max(
-            len(text)
-            for text in (_COLUMNS[1], *(_printable(label(group.name, group.process_group)) for group in groups))
-        ),
-        _LOADS_WIDTH,
-    ]
-
-    def row(cells: Sequence[str]) -> str:
-        application, group, isolation, loads, seconds, megabytes, refused, why = cells
-        first = f"{application:{widths[0]}}  {group:{widths[1]}}  {isolation:11}  {loads:{widths[2]}}"
-        return f"{first}  {seconds:>7}  {megabytes:>9}  {refused:{len(_COLUMNS[-2])}}  {why}".rstrip()
-
-    return row
-
-
-def _cells(loaded: Loaded) -> tuple[str, ...]:
-    return (
-        _printable(loaded.application),
-        _printable(loaded.group),
-        loaded.isolation or "-",
-        _cut(f"no: {_printable(loaded.failure)}") if loaded.failure is not None else "yes",
-        f"{loaded.seconds:.2f}",
-        f"{loaded.memory / 1e6:.1f}" if loaded.memory is not None else "-",
-        ", ".join(map(_printable, loaded.refused)) or "-",
-        _printable(loaded.why),
-    )
-
-
-def _printable(text: str) -> str:
-    """``text`` that is not ours: nothing in it may look like a line of ours, or be obeyed by a terminal."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LOADS_WIDTH else f"{text[: _LOADS_WIDTH - 1]}…"
-
-
-def _own_stdout() -> TextIO:
-    """The way to stdout, for the table alone: what anybody else writes there goes to stderr from here on."""
-    sys.stdout.flush()
-    table = os.fdopen(os.dup(1), "w", buffering=1, encoding=sys.stdout.encoding, errors="backslashreplace")
-    os.dup2(2, 1)
-    return table
 
 
 def _count(number: int, thing: str) -> str:
