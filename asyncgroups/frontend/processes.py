@@ -122,7 +122,7 @@ class ProcessGroup:
             found = self._pools.get(bootstrap.application_group)
             if found is None:
                 pool = self._new_pool(threads=bootstrap.threads, backlog=backlog)
-                bootstrap = replace(bootstrap, multiprocess=self.settings.processes > 1)
+                bootstrap = replace(bootstrap, processes=self.settings.processes)
                 found = self._pools[bootstrap.application_group] = pool, bootstrap, preload
                 for process in self._processes:
                     self._open(process, bootstrap.application_group)

@@ -69,7 +69,7 @@ def open_frame(bootstrap: Bootstrap) -> bytes:
         bootstrap.application_group.encode(),
         b"%d" % bootstrap.threads,
         b"main" if bootstrap.is_main else b"",
-        b"several" if bootstrap.multiprocess else b"",
+        b"%d" % bootstrap.processes,
         b"%d" % len(bootstrap.path),
         *map(os.fsencode, bootstrap.path),
         *(part for pair in environ for part in pair),
@@ -80,7 +80,7 @@ def parse_open(payload: bytes) -> Bootstrap:
     """What ``open_frame`` says. Raises ProtocolError."""
     values = messages.parse_blobs(payload)
     try:
-        process_group, application_group, threads, main_only, several, folders = values[:_FIXED]
+        process_group, application_group, threads, main_only, processes, folders = values[:_FIXED]
         after = _FIXED + int(folders)
         rest = values[after:]
         return Bootstrap(
@@ -89,7 +89,7 @@ def parse_open(payload: bytes) -> Bootstrap:
             threads=int(threads),
             path=tuple(map(os.fsdecode, values[_FIXED:after])),
             environ=None if main_only else tuple(zip(rest[::2], rest[1::2], strict=True)),
-            multiprocess=bool(several),
+            processes=int(processes),
         )
     except ValueError:
         raise ProtocolError("a malformed OPEN") from None

@@ -69,8 +69,8 @@ class Bootstrap:
     threads: int
     path: tuple[str, ...]
     environ: tuple[tuple[bytes, bytes], ...] | None = field(repr=False)
-    multiprocess: bool = False
-    """Whether the process group has several processes."""
+    processes: int = 1
+    """How many processes of the process group run the same applications."""
     path_end: tuple[str, ...] = ()
     applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None
 
@@ -118,7 +118,7 @@ class Inside:
             bootstrap.threads,
             bootstrap.path,
             bootstrap.environ,
-            bootstrap.multiprocess,
+            bootstrap.processes,
             self._door,
         )
         owned = True

@@ -43,7 +43,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
     threads: int,
     path: tuple[str, ...],
     environ: tuple[tuple[bytes, bytes], ...] | None,
-    multiprocess: bool = False,  # noqa: FBT001, FBT002 - as above
+    processes: int = 1,
     door: int | None = None,
     *,
     path_end: tuple[str, ...] = (),
@@ -53,7 +53,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
 
     ``control`` is a file descriptor, from here on owned by this function; ``path`` comes first in ``sys.path``;
     ``environ`` is the interpreter's environment, None for the main interpreter, which keeps the process's;
-    ``multiprocess`` says whether other processes run the same applications (PEP 3333); out of ``door`` come control
+    ``processes`` is how many processes of the process group run the same applications; out of ``door`` come control
     channels of further front ends, eight bytes with the number of each, and there are ``threads`` threads for all of
     them. Plain arguments, because they cross from another interpreter. The main one may have more: ``path_end`` comes
     last in ``sys.path``, and ``applications`` are callable objects by name.
@@ -64,7 +64,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
         process_group=process_group,
         application_group=application_group,
         threads=threads,
-        multiprocess=multiprocess,
+        multiprocess=processes != 1,
         errors=LineStream(journal, ERROR, "wsgi.errors"),
     )
     limit = threads if door is not None else None

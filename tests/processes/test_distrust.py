@@ -31,7 +31,7 @@ BOOTSTRAP = Bootstrap(
     threads=2,
     path=("/one", "/tw\udcff"),
     environ=((b"A", b""), (b"B", b"\xff\n=")),
-    multiprocess=True,
+    processes=3,
 )
 
 
