@@ -7,6 +7,7 @@ An error that can answer a request carries the HTTP status it is answered with i
 __all__ = [
     "ApplicationFailed",
     "ApplicationGroupsError",
+    "ApplicationNotFound",
     "BodyTooLarge",
     "ChannelClosed",
     "ChannelUnread",
@@ -43,6 +44,12 @@ class ApplicationGroupsError(Exception):
 
 class ApplicationFailed(ApplicationGroupsError):
     """Raised by ``frontend.lease`` for the worker's FAILED: the log has the reason already."""
+
+
+class ApplicationNotFound(ApplicationFailed):
+    """Raised by ``frontend.lease`` for the worker's ABSENT: a script, or the callable in it, is not there."""
+
+    status = 404
 
 
 class ConfigurationError(ApplicationGroupsError):

@@ -103,6 +103,7 @@ ALLOWED = {
     "asyncgroups.worker.main",
     "asyncgroups.worker.refusals",
     "asyncgroups.worker.region",
+    "asyncgroups.worker.script",
     "asyncgroups.worker.streams",
     "asyncgroups.worker.wsgi",
     # the standard library's: written in C, or what threading and importlib are made of

@@ -21,6 +21,7 @@ import anyio
 from asyncgroups.errors import (
     ApplicationFailed,
     ApplicationGroupsError,
+    ApplicationNotFound,
     ChannelClosed,
     ProtocolError,
     RequestTimedOut,
@@ -192,6 +193,8 @@ class Lease:
             if self._is_loading and self._supervisor.has_left(self._worker):
                 raise GroupMoved("another application of the group has met the refusal first")
             raise ApplicationFailed(frame[1].decode("utf-8", "replace"))
+        elif kind == messages.ABSENT:
+            raise ApplicationNotFound(frame[1].decode("utf-8", "replace"))
         elif kind == messages.UNFIT:
             self._meet_refusal(frame[1])
         elif kind == messages.LACKING:

@@ -8,7 +8,7 @@ On a worker's channel, front end to worker::
 
     REQUEST   a head, whether the body is complete and whether LOADED is wanted, the body's first bytes
               starts an exchange; where LOADED is wanted nothing more comes before that
-    LOAD      an application                                                   an exchange without a response
+    LOAD      an application     an exchange without a response; likewise RELOAD, which executes a script once more
     BODY      bytes of the request body                                        costs credit
     BODY_END  -                                                                the request body is complete
     CREDIT    a number of bytes                                                the response may go on
@@ -21,6 +21,7 @@ worker to front end::
     UNFIT     application, module, text, kind, reason    ... and does not load, since an extension module refuses to be
               loaded in this interpreter: text is its error's, kind the name of the exception that came of it, reason
               what the log would say; nothing of the request has been used, DONE follows
+    ABSENT    a reason          ... and there is no such script, or no such callable in it; DONE follows
     LACKING   application, module, text     an extension module refuses, and the request fails: START or FAILED follows
     TAKEN     a number of bytes the application has taken from the request body: credit for the front end
     START     a head, whether the response is complete, the body's first bytes
@@ -58,6 +59,7 @@ from asyncgroups.errors import ProtocolError
 
 __all__ = [
     "ABORT",
+    "ABSENT",
     "ALONE",
     "BODY",
     "BODY_END",
@@ -86,6 +88,7 @@ __all__ = [
     "READY",
     "RECORD",
     "REFUSED",
+    "RELOAD",
     "REQUEST",
     "START",
     "STOP",
@@ -123,6 +126,7 @@ BODY = 3
 BODY_END = 4
 CREDIT = 5
 ABORT = 6
+RELOAD = 7
 
 LOADING = 16
 LOADED = 17
@@ -135,6 +139,7 @@ FAILED = 23
 DONE = 24
 UNFIT = 25
 LACKING = 26
+ABSENT = 27
 
 WORKER = 32
 INTERRUPT = 33
@@ -382,11 +387,11 @@ def parse_request(payload: bytes) -> Request:
 
 
 def begun(begin: bytes) -> int:
-    """The exchange of the first REQUEST or LOAD in ``begin``, which may end anywhere; -1 where there is none."""
+    """The exchange of the first REQUEST, LOAD or RELOAD in ``begin``, which may end anywhere; -1 without one."""
     at = 0
     while at < len(begin):
         kind, payload = begin[at], at + FRAME_HEADER
-        if kind in (REQUEST, LOAD):
+        if kind in (REQUEST, LOAD, RELOAD):
             head = payload + 5 if kind == REQUEST else payload  # behind the flags and a length
             number, end, _ = begin[head:].partition(b"\0")
             return int(number) if end and number.isdigit() else -1

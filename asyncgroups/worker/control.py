@@ -85,7 +85,7 @@ class Worker(Post):
         if messages.begun(self.channel.look()) != exchange:
             return
         while (frame := self.channel.receive_nowait()) is not None:
-            if frame[0] in (messages.REQUEST, messages.LOAD):
+            if frame[0] in (messages.REQUEST, messages.LOAD, messages.RELOAD):
                 self.channel.send(messages.frame(messages.FAILED, b"RequestInterrupted") + messages.DONE_FRAME)
                 self._say(exchange, "the request is interrupted; no thread was free to begin it")
                 return

@@ -168,8 +168,8 @@ class _Worker(Worker):
                     kind, payload = frame
                 if kind == messages.REQUEST:
                     self.exchange(payload)
-                elif kind == messages.LOAD:
-                    self.load(payload)
+                elif kind in (messages.LOAD, messages.RELOAD):
+                    self.load(payload, again=kind == messages.RELOAD)
                 # Anything else is late: CREDIT, BODY or ABORT of an exchange whose DONE crossed with it.
         except ChannelClosed:
             raise  # the pool has let this worker go
@@ -212,11 +212,11 @@ class _Worker(Worker):
             self._journal.record(ERROR, f"close() of {application!r} failed:\n{_traceback(failure)}")
         self._finish(exchange)
 
-    def load(self, payload: bytes) -> None:
-        """Load an application before its first request, from LOAD to DONE. Raises ChannelClosed."""
+    def load(self, payload: bytes, *, again: bool) -> None:
+        """Load an application without a request, from LOAD or RELOAD to DONE. Raises ChannelClosed."""
         number, application = messages.parse_texts(payload, 2)
         exchange = Exchange(self._channel, int(number), application=application, body=b"", complete=True)
-        error = self._attempt(exchange, lambda: self._load(exchange, application))
+        error = self._attempt(exchange, lambda: self._load(exchange, application, again=again))
         if error is not None:
             self._explain(error, exchange, wsgi.Response(exchange, b""))
         self._finish(exchange)
@@ -261,9 +261,9 @@ class _Worker(Worker):
             raise ChannelClosed("an interrupt has torn a message")
         exchange.done()
 
-    def _load(self, exchange: Exchange, application: str) -> Callable[..., Iterable[bytes]]:
+    def _load(self, exchange: Exchange, application: str, *, again: bool = False) -> Callable[..., Iterable[bytes]]:
         exchange.tell(messages.frame(messages.LOADING))
-        found = self._interpreter.loader.load(application)
+        found = self._interpreter.loader.load(application, again=again)
         if exchange.refusals:
             self._interpreter.refusals.go_without(exchange)
         exchange.tell(messages.frame(messages.LOADED))
@@ -281,6 +281,10 @@ class _Worker(Worker):
         elif isinstance(error, LoadingFailed):
             cause = error.__cause__ or error
             kind = type(cause)
+            if error.is_absent:
+                self._journal.record(ERROR, f"{application!r} is not there: {error}")
+                response.be_absent(kind.__name__)
+                return
             reason = f"{application!r} does not load: {error}\n{_traceback(cause)}"
             refusal = self._interpreter.refusals.why_unfit(exchange, error)
             if refusal is not None:

@@ -145,6 +145,14 @@ class Response:
             except ClientDisconnected:
                 pass  # the front end has gone: nobody is left to tell
 
+    def be_absent(self, kind: str) -> None:
+        """There is no such application; see ABSENT."""
+        self._move(FAILED)
+        try:
+            self._exchange.tell(messages.frame(messages.ABSENT, kind.encode("utf-8", "backslashreplace")))
+        except ClientDisconnected:
+            pass  # as above
+
     def be_unfit(self, refusal: tuple[str, str], *, kind: str, reason: str) -> None:
         """The application does not load here; see UNFIT."""
         self._move(FAILED)

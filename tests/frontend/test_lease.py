@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asyncgroups.errors import ApplicationFailed, ChannelClosed, ProtocolError
+from asyncgroups.errors import ApplicationFailed, ApplicationNotFound, ChannelClosed, ProtocolError
 from asyncgroups.frontend import taking
 from asyncgroups.frontend.isolation import Refusal
 from asyncgroups.frontend.lease import GroupMoved, Lease, State
@@ -185,6 +185,18 @@ async def test_an_application_that_is_unfit(
         lease.heard() if at_once else await lease.next(PATIENCE)
     assert refusals == ([Refusal(*TEXTS)] if error is not ProtocolError else [])
     assert lease.state is state
+    lease.end()
+
+
+async def test_an_application_that_is_not_there(shop: Shop) -> None:
+    """It is not found, which the log has said, and its worker has more to say."""
+    lease = await shop.take(1)
+    shop.theirs[-1].send(b"".join(map(messages.frame, (messages.LOADING, messages.ABSENT))))
+    with pytest.raises(ApplicationNotFound) as failed:
+        await lease.next(PATIENCE)
+    assert isinstance(failed.value, ApplicationFailed)
+    assert failed.value.status == 404
+    assert lease.state is State.BUSY
     lease.end()
 
 

@@ -10,6 +10,7 @@ import time
 import types
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,43 @@ def test_a_load(interpreter: Interpreter, apps: Any) -> None:
     assert interpreter.record("does not load").exchange == 2
 
 
+def test_a_script_that_is_not_there(interpreter: Interpreter, tmp_path: Path) -> None:
+    """ABSENT says so of a script, or of its callable, to a request as well as to a LOAD; a record says why."""
+    worker = interpreter.worker()
+    (tmp_path / "app.wsgi").write_text("other = dict\n")
+    for application in (f"{tmp_path}/app.wsgi:application", f"{tmp_path}/none.wsgi:application"):
+        for number in (1, 2):
+            if number == 1:
+                worker.request(1, application)
+            else:
+                worker.say(messages.texts(messages.LOAD, "2", application))
+            heard = [kind for kind, _ in worker.until(messages.DONE)]
+            assert heard == [messages.LOADING, messages.ABSENT, messages.DONE]
+            record = interpreter.record("is not there")
+            assert (record.level, record.exchange) == (40, number)
+            assert "Traceback" not in record.text
+
+
+def test_a_reload(interpreter: Interpreter, tmp_path: Path) -> None:
+    """RELOAD executes a script again: the next request has the new one; where that fails it has the one that was."""
+    worker = interpreter.worker()
+    path = tmp_path / "app.wsgi"
+    application = f"{path}:application"
+    answers = []
+    for source, end in (
+        ("def application(e, s): s('200 OK', []); return [b'one']\n", messages.LOADED),
+        ("def application(e, s): s('200 OK', []); return [b'two']\n", messages.LOADED),
+        ("raise ValueError\n", messages.FAILED),
+    ):
+        path.write_text(source)
+        worker.say(messages.texts(messages.RELOAD, "1", application))
+        assert [kind for kind, _ in worker.until(messages.DONE)] == [messages.LOADING, end, messages.DONE]
+        worker.request(2, application)
+        start = next(payload for kind, payload in worker.until(messages.DONE) if kind == messages.START)
+        answers.append(messages.parse_start(start).body)
+    assert answers == [b"one", b"two", b"two"]
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -264,6 +302,7 @@ def test_what_comes_late_is_dropped(interpreter: Interpreter, apps: Any) -> None
         messages.frame(messages.REQUEST, b"nonsense"),
         messages.header(messages.REQUEST, messages.LARGEST_FRAME + 1),
         messages.frame(messages.LOAD, b"one text only"),
+        messages.frame(messages.RELOAD, b"one text only"),
     ],
 )
 def test_a_worker_that_hears_nonsense_ends(
