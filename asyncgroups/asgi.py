@@ -1,6 +1,6 @@
 """The ASGI application: lifespan and http, readable as the path of a request.
 
-Imports ``frontend``, ``config``, ``errors``; whose life it is, with its guarantees, stands in ``frontend.lifecycle``.
+Imports ``frontend``, ``config``, ``selection``, ``errors``; whose life it is, with its guarantees, stands in ``frontend.lifecycle``.
 Importing this module starts nothing and reads nothing; it takes note of the working directory.
 
     ASYNCGROUPS_CONFIG=asyncgroups.toml uvicorn asyncgroups.asgi:application
@@ -22,6 +22,7 @@ from asyncgroups.frontend.exchange import Exchange
 from asyncgroups.frontend.lifecycle import Lifecycle
 from asyncgroups.frontend.request import Head
 from asyncgroups.frontend.sticky import WithCookie
+from asyncgroups.selection import Search
 
 __all__ = ["ApplicationGroups", "application"]
 
@@ -115,12 +116,14 @@ class ApplicationGroups:
 
     async def _http(self, scope: HTTPScope, receive: _Receive, send: _Send) -> None:
         try:
-            _, selection, supervisor, keys = self.lifecycle.running or self.lifecycle.start()
+            _, selection, supervisor, keys, scripts = self.lifecycle.running or self.lifecycle.start()
             head = Head(scope)
             room = supervisor.limits.request_body
             if room is not None and head.content_length is not None and head.content_length > room:
                 raise BodyTooLarge("Content-Length is more than limits.request_body")
             choice = head.choose(selection)
+            if isinstance(choice, Search) or choice.mount.script is not None:
+                choice = await scripts.settle(choice)
             number = supervisor.number()
             key = None
             if (source := keys.get(choice.process_group)) is not None:

@@ -13,6 +13,7 @@ __all__ = [
     "ChannelUnread",
     "ClientDisconnected",
     "ConfigurationError",
+    "FilesUnreachable",
     "GroupNameSyntaxError",
     "GroupNameUnresolved",
     "HeadTooLarge",
@@ -110,6 +111,13 @@ class ScriptNotFound(ApplicationGroupsError):
     """Raised by ``frontend.scripts`` when there is no script under the path of a request."""
 
     status = 404
+
+
+class FilesUnreachable(ApplicationGroupsError):
+    """Raised by ``frontend.choosing`` when the file system does not say, in time, whether there is a script."""
+
+    status = 503
+    retry_after: int | None = 5
 
 
 class RequestRefused(ApplicationGroupsError):

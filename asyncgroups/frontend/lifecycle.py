@@ -28,6 +28,7 @@ import anyio
 from asyncgroups.config import Configuration
 from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, ShuttingDown, StartFailed
 from asyncgroups.frontend import logs, loops
+from asyncgroups.frontend.choosing import Scripts
 from asyncgroups.frontend.preload import Unloaded, load
 from asyncgroups.frontend.sticky import Source, sources
 from asyncgroups.frontend.supervisor import Supervisor
@@ -48,6 +49,7 @@ class Running(NamedTuple):
     supervisor: Supervisor
     keys: Mapping[str, Source]
     """Of requests, for each process group that is sticky."""
+    scripts: Scripts
 
 
 def _keep_heap() -> None:
@@ -125,9 +127,10 @@ class Lifecycle:
                 _keep_heap()
                 logs.set_up(configuration.log_level, "asyncgroups")
                 process_env = dict(os.environ)
+                selection = configuration.selection(process_env)
                 self.running = Running(
                     configuration,
-                    configuration.selection(process_env),
+                    selection,
                     Supervisor(
                         limits=configuration.limits,
                         timeouts=configuration.timeouts,
@@ -137,6 +140,7 @@ class Lifecycle:
                         process_groups=configuration.process_groups,
                     ),
                     sources(configuration.process_groups, process_env=process_env),
+                    Scripts(selection, timeout=configuration.timeouts.queue),
                 )
                 self.running.supervisor.start_processes()
             return self.running

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from asgiref.typing import HTTPScope
 
 from asyncgroups.errors import HeadTooLarge, RequestRefused
-from asyncgroups.selection import Choice, Selection, split_target
+from asyncgroups.selection import Choice, Search, Selection, split_target
 from asyncgroups.selection.names import DEFAULT_PORTS, split_server_name
+from asyncgroups.selection.rewrite import Request
 from asyncgroups.selection.targets import quote
 from asyncgroups.wire import messages
 
@@ -75,9 +76,36 @@ class Head:
             kept = [at for at in range(0, len(self.fields), 2) if self.fields[at] != b"host"]
             self.fields = [b"host", self.host, *(part for at in kept for part in self.fields[at : at + 2])]
 
-    def choose(self, selection: Selection) -> Choice:
-        """The mount and the group. Raises NotMounted, GroupNameUnresolved, RequestRefused."""
-        return selection.choose(host=self.host, port=self.port, raw_path=self.route, env=_outer_env(self.scope))
+    def choose(self, selection: Selection) -> Choice | Search:
+        """The mount and the group, or what has to be looked for. Raises as ``Selection.choose`` does."""
+        return selection.choose(
+            host=self.host, port=self.port, raw_path=self.route, env=_outer_env(self.scope), request=self.facts
+        )
+
+    def facts(self, server_name: str, path: str) -> Request:
+        """What rules may depend on. server_name: may end in ``:port``. path: as ``rewrite.path_of`` gives it."""
+        scope = self.scope
+        scheme = scope.get("scheme") or "http"
+        name, port = split_server_name(server_name)
+        port = port or self.port
+        client = scope.get("client")
+        return Request(
+            path=path,
+            method=scope["method"],
+            query=_text(scope.get("query_string") or b""),
+            scheme=scheme,
+            protocol=f"HTTP/{scope.get('http_version', '1.1')}",
+            server_name=name,
+            server_port=str(port if port is not None else DEFAULT_PORTS.get(scheme, 80)),
+            client=client[0] if client else "",
+            header=self._header,
+        )
+
+    def _header(self, name: str) -> str:
+        # As for the environ: what came more than once is one field (RFC 9110 section 5.2).
+        wanted, fields = name.encode(), self.fields
+        separator = b"; " if wanted == b"cookie" else b", "
+        return _text(separator.join([fields[at + 1] for at in range(0, len(fields), 2) if fields[at] == wanted]))
 
     def encode(self, choice: Choice, exchange: int) -> bytes:
         """The head as it crosses. Raises HeadTooLarge, RequestRefused."""
@@ -119,6 +147,11 @@ class Head:
         if head.count(b"\0") != len(parts) + len(env) + len(self.fields) + 1:
             raise RequestRefused("a NUL in the head of the request")  # RFC 9110 section 5.5
         return head
+
+
+def _text(value: bytes) -> str:
+    """As rules see it."""
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _outer_env(scope: HTTPScope) -> Mapping[str, str] | None:

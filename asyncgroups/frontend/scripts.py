@@ -24,7 +24,7 @@ from typing import NamedTuple
 from asyncgroups.errors import ScriptNotFound
 from asyncgroups.selection.trees import Candidate, steps
 
-__all__ = ["Script", "find", "never"]
+__all__ = ["Script", "find", "is_missing", "never"]
 
 # Linux can name a file without opening it. Elsewhere a directory has to be readable, and O_NONBLOCK keeps fifos quiet.
 _NAMING: int = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
@@ -52,6 +52,11 @@ def never(directory: str) -> bool:
     """Follow no symbolic link, whatever directory it stands in."""
     del directory
     return False
+
+
+def is_missing(error: OSError) -> bool:
+    """Whether the system says that there is no such file for us, and not that it cannot tell."""
+    return error.errno in _NOT_THERE or error.errno in _LINK
 
 
 def find(candidate: Candidate, *, may_follow: Callable[[str], bool] = never) -> Script:

@@ -1,8 +1,8 @@
 """A regular expression on a URL path -> the script that its groups name.
 
 Law: pure. Names of files come out, and nobody looks whether there are such files.
-Imports the standard library, ``asyncgroups.errors``, ``selection.patterns``, ``selection.prefixes`` and
-``selection.trees``.
+Imports the standard library, ``asyncgroups.errors``, ``selection.names``, ``selection.patterns``,
+``selection.prefixes`` and ``selection.trees``.
 
     target    = "/" component *( "/" component )
     component = 1*( "\\" DIGIT / character )          ; no other backslash; not "." or ".."
@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass, field
 
 from asyncgroups.errors import PatternSyntaxError
+from asyncgroups.selection.names import FORBIDDEN
 from asyncgroups.selection.patterns import Groups, Pattern
 from asyncgroups.selection.prefixes import SEGMENT
 from asyncgroups.selection.trees import Candidate, Kind, why_no_name
@@ -96,7 +97,8 @@ class ScriptMatch:
         if not path.startswith(url) or path[len(url) :][:1] not in ("", "/"):
             return None
         names = self.target.names(groups)
-        if names is None:
+        # What stands in the URL and in no name of a file becomes SCRIPT_NAME all the same, and maybe a group's name.
+        if names is None or FORBIDDEN.search(url):
             return ()
         depth = url.count("/")
         rest = raw_path[_end_of(raw_path, depth) :]

@@ -233,10 +233,13 @@ class Rules:
     def __repr__(self) -> str:
         return f"<Rules: {len(self._rules)}>"
 
-    def variables(self, request: Request, env: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:
+    def variables(
+        self, request: Request, env: Mapping[str, str] = NO_VARIABLES, *, places: dict[str, str] | None = None
+    ) -> dict[str, str]:
         """The variables that a request has after the rules, text to text.
 
-        env: those that it had before: what an outer ASGI application added. Raises PatternTooSlow.
+        env: those that it had before: what an outer ASGI application added. places: gets, for each variable that a rule
+        sets or unsets, the place of the last rule that did. Raises PatternTooSlow.
         """
         env = dict(env)
         moment = _Moment(request, env)
@@ -251,6 +254,8 @@ class Rules:
                     position += 1
                 continue
             for name, value in rule.env:
+                if places is not None:
+                    places[name] = rule.place
                 if value is None:
                     env.pop(name, None)
                 else:

@@ -1,0 +1,212 @@
+"""Looks for the scripts that requests are for, in threads: the event loop waits for no file system.
+
+Imports ``selection``, ``frontend.scripts``, ``frontend.loops``, ``errors``. Guarantees:
+
+- A file system that a client's URL leads to is asked in a thread, never in the one of an event loop. Only the scripts
+  that the configuration names itself are asked for where the request is, at most once a second each.
+- No more than ``THREADS`` look at once, and no more than ``WAITING`` requests wait for them. One thread is enough as
+  long as it is not held up for ``PATIENCE``; then the next one is started.
+- A search takes ``timeouts.queue`` at the most, and then is given up, as it is with a cancellation. The thread that is
+  held up in it stays one of the ``THREADS`` until the file system has answered.
+- Threads end when there has been nothing to do for ``IDLE``, and hold up the end of no process. They are of no event
+  loop: all of them share the threads.
+"""
+
+import os
+import stat
+import threading
+import time
+from collections import deque
+from functools import partial
+
+from asyncgroups.errors import FilesUnreachable, Overloaded, ScriptNotFound
+from asyncgroups.frontend import loops
+from asyncgroups.frontend.scripts import find, is_missing
+from asyncgroups.selection import Choice, Found, Search, Selection
+from asyncgroups.selection.mounts import Version
+
+__all__ = ["Scripts", "look"]
+
+THREADS = 8
+"""Threads that look for scripts, at most."""
+
+WAITING = 4096
+"""Requests that wait for one of them, at most. On a local disk a hundred are served in 5 milliseconds."""
+
+PATIENCE = 0.01
+"""Seconds that a request waits before it has a further thread started; on a local disk a search takes 0.00003."""
+
+IDLE = 10.0
+"""Seconds after which a thread that has nothing to do ends."""
+
+FRESH = 1.0
+"""Seconds for which it is known what a script is that the configuration names."""
+
+
+def look(search: Search) -> Found:
+    """Look for the script. Blocking, and as slow as the file system.
+
+    Raises ScriptNotFound, PatternTooSlow, and OSError where the system itself fails.
+    """
+    reasons = []
+    for candidate in search.candidates:
+        try:
+            script = find(candidate, may_follow=partial(search.may_follow, candidate))
+        except ScriptNotFound as error:
+            reasons.append(str(error))
+            continue
+        if not search.runs(candidate, script.path):
+            raise ScriptNotFound(f"{script.path!a} has no handler that would run it")
+        sections = search.files.sections.covering(script.path)
+        version = version_of(script.status)
+        return Found(candidate, script.path, script.script_name, script.path_info, version, sections)
+    raise ScriptNotFound("; ".join(reasons))
+
+
+def version_of(status: os.stat_result) -> Version:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class _Task:
+    """A search that somebody waits for."""
+
+    __slots__ = ("error", "found", "is_given_up", "search", "wakeup")
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.wakeup = loops.wakeup()
+        self.found: Found | None = None
+        self.error: Exception | None = None
+        self.is_given_up = False
+
+    def run(self) -> None:
+        try:
+            self.found = look(self.search)
+        except Exception as error:  # it is raised where it is waited for
+            self.error = error
+        self.wakeup.set()
+
+    @property
+    def is_over(self) -> bool:
+        return self.found is not None or self.error is not None
+
+
+class _Seekers:
+    """The threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._there_is_work = threading.Condition(self._lock)
+        self._tasks: deque[_Task] = deque()
+        self._threads = 0
+
+    def __repr__(self) -> str:
+        return f"<_Seekers: {self._threads} threads, {len(self._tasks)} requests wait>"
+
+    def put(self, task: _Task) -> None:
+        """Have it run. Raises Overloaded."""
+        with self._lock:
+            if len(self._tasks) >= WAITING:
+                raise Overloaded(f"{WAITING} requests wait for their scripts to be found already")
+            self._tasks.append(task)
+            self._there_is_work.notify()
+            if self._threads:
+                return
+        self.grow()
+
+    def grow(self) -> None:
+        """Start a further thread if there is work that it could do. Raises Overloaded where there can be none."""
+        with self._lock:
+            if not self._tasks or self._threads >= THREADS:
+                return
+            self._threads += 1
+            is_only = self._threads == 1
+        try:
+            # Its own: who waits for others to end, as concurrent.futures has Python do, waits for their file systems.
+            threading.Thread(target=self._work, name="asyncgroups-scripts", daemon=True).start()
+        except RuntimeError as error:
+            with self._lock:
+                self._threads -= 1
+            if is_only:
+                raise Overloaded(f"no thread to look for scripts: {error}") from error
+
+    def _work(self) -> None:
+        while (task := self._next()) is not None:
+            if not task.is_given_up:
+                task.run()
+
+    def _next(self) -> _Task | None:
+        with self._lock:
+            if not self._tasks:
+                self._there_is_work.wait(IDLE)
+            if self._tasks:
+                return self._tasks.popleft()
+            self._threads -= 1
+            return None
+
+
+class Scripts:
+    """The scripts of one configuration.
+
+    selection: what asks for them. timeout: seconds that a search may take, 0 for any time.
+    """
+
+    __slots__ = ("_seekers", "_selection", "_timeout", "_versions")
+
+    def __init__(self, selection: Selection, *, timeout: float) -> None:
+        self._selection = selection
+        self._timeout = timeout
+        self._seekers = _Seekers()
+        self._versions: dict[str, tuple[float, Version]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Scripts: {self._seekers!r}>"
+
+    async def settle(self, choice: Choice | Search) -> Choice:
+        """The choice, complete with its script.
+
+        Raises ScriptNotFound, GroupNameUnresolved, PatternTooSlow, Overloaded, FilesUnreachable.
+        """
+        try:
+            if isinstance(choice, Search):
+                return self._selection.found(choice, await self._find(choice))
+            mount = choice.mount
+            if mount.script is None or not mount.script_reloading:
+                return choice
+            return choice._replace(version=self._version(mount.script))
+        except OSError as error:
+            raise FilesUnreachable(f"the file system does not say what is there: {error}") from error
+
+    async def _find(self, search: Search) -> Found:
+        task = _Task(search)
+        self._seekers.put(task)
+        timeout = self._timeout
+        try:
+            patience = min(PATIENCE, timeout) if timeout else PATIENCE
+            if not await task.wakeup.wait(patience) and not task.is_over:
+                self._seekers.grow()
+                await task.wakeup.wait(timeout - patience if timeout else None)
+        finally:
+            task.is_given_up = True
+        if task.error is not None:
+            raise task.error
+        if task.found is None:
+            raise FilesUnreachable(f"the script was not found within {timeout:g} s (timeouts.queue)")
+        return task.found
+
+    def _version(self, path: str) -> Version:
+        """What the file that the configuration names is now, or was a moment ago. Raises ScriptNotFound, OSError."""
+        now = time.monotonic()
+        known = self._versions.get(path)
+        if known is not None and now - known[0] < FRESH:
+            return known[1]
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if is_missing(error):
+                raise ScriptNotFound(f"{path!a}: {error.strerror}") from None
+            raise
+        if not stat.S_ISREG(status.st_mode):
+            raise ScriptNotFound(f"{path!a} is no regular file")
+        self._versions[path] = now, version_of(status)
+        return self._versions[path][1]
