@@ -1,6 +1,7 @@
 """The ASGI application: lifespan and http, readable as the path of a request.
 
-Imports ``frontend``, ``config``, ``selection``, ``errors``; whose life it is, with its guarantees, stands in ``frontend.lifecycle``.
+Imports ``frontend``, ``config``, ``selection``, ``errors``; whose life it is, with its guarantees, stands in
+``frontend.lifecycle``.
 Importing this module starts nothing and reads nothing; it takes note of the working directory.
 
     ASYNCGROUPS_CONFIG=asyncgroups.toml uvicorn asyncgroups.asgi:application

@@ -1,33 +1,46 @@
 """What a request for a URL would get, and which setting in which context decided.
 
-Law: pure. A configuration, a URL and two environments in, an explanation out. The choice itself is the one that serves
-requests: ``frontend.request.Head`` makes it of an ASGI scope such as the server's.
-May import ``frontend.request``, ``config``, ``selection``, ``worker.environ`` and ``errors``.
+Law: a configuration, a request and two environments in, an explanation out; only for scripts the file system is asked.
+The choice itself is the one that serves requests: ``frontend.request.Head`` makes it of an ASGI scope such as the
+server's, ``frontend.choosing`` looks for scripts.
+May import ``origins``, ``frontend.choosing``, ``frontend.request``, ``config``, ``selection``, ``worker.environ`` and
+``errors``.
 """
 
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote
 
 import idna
 from asgiref.typing import HTTPScope
 
-from asyncgroups.config import Configuration, ProcessSettings
-from asyncgroups.config.words import FileWords
-from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, NotMounted
+from asyncgroups.config import Configuration
+from asyncgroups.errors import (
+    ApplicationGroupsError,
+    FilesUnreachable,
+    GroupNameUnresolved,
+    NotMounted,
+    PatternTooSlow,
+    ScriptNotFound,
+)
+from asyncgroups.frontend.choosing import look, version_of
 from asyncgroups.frontend.request import Head
-from asyncgroups.selection import Selection
+from asyncgroups.origins import ByRules, Known, Origins
+from asyncgroups.selection import Choice, Found, Search, Selection
+from asyncgroups.selection.directories import Section
 from asyncgroups.selection.hosts import VirtualHost
 from asyncgroups.selection.mounts import Mount
-from asyncgroups.selection.names import DEFAULT_PORTS, GroupName, split_server_name
+from asyncgroups.selection.names import DEFAULT_PORTS
+from asyncgroups.selection.rewrite import path_of
 from asyncgroups.worker.environ import unquote as unquote_to_bytes
 
-__all__ = ["Explanation", "Target", "explain", "parse_url"]
+__all__ = ["Explanation", "Target", "explain", "parse_url", "plain", "rows_of"]
 
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)")
+_PATH = re.compile(r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)" + _PATH.pattern)
 _AUTHORITY = re.compile(r"(?:[^@]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::(?P<port>[0-9]{0,5}))?")
 _MOUNTS_NAMED = 10
 _WAITS_FOR_PORT = "; with 0 for a port that is known at the start only"
@@ -37,13 +50,15 @@ class Target(NamedTuple):
     """Where a request goes.
 
     scheme: ``http`` or ``https``. host: the Host header, bytes; None where the URL names no host. port: number of the
-    TCP port that it arrives on; None for a unix socket. raw_path: percent-encoded bytes, without the query.
+    TCP port that it arrives on; None for a unix socket. raw_path: percent-encoded bytes, without the query. query:
+    percent-encoded bytes, without ``?``.
     """
 
     scheme: str
     host: bytes | None
     port: int | None
     raw_path: bytes
+    query: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +66,27 @@ class Explanation:
     """What a request would get.
 
     virtual_host: text, the server name of the matched virtual host, as written; None for a server config without one.
-    mount: text, the URL path of the mount, ``/`` for the root.
+    mount: text, the URL path of the mount, ``/`` for the root; None where a script has been looked for.
+    script: absolute path of the script; None where the application is none.
+    sections: places of the ``[[directory]]`` that the script falls into, the least specific first.
+    variables: what rules have set for this request, text to text.
     script_name, path_info: text, as UTF-8; bytes that are none appear as ``\\xff``.
     process_group: name of the process group; empty for embedded mode.
     sticky: text, the process group's setting of that name; None where requests have no key.
     application_group: name of the application group, expanded; empty for GLOBAL.
     isolation: the setting: ``auto``, ``interpreter`` or ``process``; None for GLOBAL.
     application: ``module:attribute``.
-    decided_by: for virtual_host, mount, process_group, application_group and isolation, and for sticky where there is
-    one, a sentence that names setting, context and line.
-    refusal: why there is no response from the application: nothing is mounted there, or the group's name cannot be
-    told; what could not be decided then is None.
+    decided_by: for virtual_host, process_group, application_group and isolation, for mount, script, sections, variables
+    and sticky where there are any, a sentence that names setting, context and line.
+    refusal: why there is no response from the application: nothing is mounted there, there is no script, or the group's
+    name cannot be told; what could not be decided then is None.
     """
 
     virtual_host: str | None
     mount: str | None = None
+    script: str | None = None
+    sections: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default=MappingProxyType({}))
     script_name: str | None = None
     path_info: str | None = None
     process_group: str | None = None
@@ -86,7 +107,9 @@ def parse_url(url: str, *, port: int | None) -> Target:
     if any(character <= " " or character == "\x7f" for character in url):
         raise ValueError(f"{url!r} is no URL: write %20 for a space, and no control characters")
     if url.startswith("/"):
-        return Target("http", None, port, _encode(re.split("[?#]", url, maxsplit=1)[0]))
+        found = _PATH.match(url)
+        assert found is not None
+        return Target("http", None, port, _encode(found["path"]), _encode(found["query"] or ""))
     found = _URL.match(url)
     if found is None or found["scheme"].lower() not in DEFAULT_PORTS:
         raise ValueError(f'{url!r} is no URL: it begins with http://, with https://, or is a path that begins with "/"')
@@ -100,153 +123,178 @@ def parse_url(url: str, *, port: int | None) -> Target:
         host = authority["host"].encode() if authority["host"].isascii() else idna.encode(authority["host"], uts46=True)
     except UnicodeError:
         raise ValueError(f"{url!r} is no URL: {authority['host']!r} is no host name") from None
-    path = _encode(found["path"]) or b"/"
+    path, query = _encode(found["path"]) or b"/", _encode(found["query"] or "")
     if not authority["port"]:
-        return Target(scheme, host, DEFAULT_PORTS[scheme], path)
+        return Target(scheme, host, DEFAULT_PORTS[scheme], path, query)
     number = int(authority["port"])
-    return Target(scheme, b"%s:%d" % (host, number), number, path)
+    return Target(scheme, b"%s:%d" % (host, number), number, path, query)
 
 
 def explain(
-    configuration: Configuration, target: Target, *, env: Mapping[str, str], process_env: Mapping[str, str]
+    configuration: Configuration,
+    target: Target,
+    *,
+    env: Mapping[str, str],
+    process_env: Mapping[str, str],
+    method: str = "GET",
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Explanation:
     """What a request to ``target`` would get.
 
     env: what an outer ASGI application would add to the request's environment. process_env: the process's environment.
+    method: of the request. headers: its fields but for Host, names and values, bytes. Raises RequestRefused.
     """
     selection = configuration.selection(process_env)
-    head = Head(_scope(target, env))
-    source = _Source(configuration)
+    head = Head(_scope(target, env, method=method, headers=headers))
     virtual_host = selection.virtual_host(head.host, head.port)
-    decided_by = {"virtual_host": source.of_virtual_host(virtual_host, target)}
-    unresolved: GroupNameUnresolved | None = None
-    application_group: str | None = None
-    process_group: str | None = None
+    source = Origins(configuration)
+    decided_by = {"virtual_host": source.of_virtual_host(virtual_host, host=target.host, port=target.port)}
+    outcome = _Outcome()
+    by_rules = ByRules()
     try:
-        choice = head.choose(selection)
+        by_rules = _by_rules(selection, virtual_host, head, env)
+        outcome = _outcome(selection, head)
     except NotMounted:
-        there = _mounts_of(virtual_host)
         # Encoded, as it came: an encoded slash separates nothing.
         path = target.raw_path.decode("ascii")
-        refusal = NotMounted(f"nothing is mounted at {path!r} in {virtual_host.place}{there}")
-        return Explanation(virtual_host=virtual_host.server_name, decided_by=decided_by, refusal=refusal)
-    except GroupNameUnresolved as error:
-        mount, path_info = selection.mounted(virtual_host, head.route)
-        process_group = mount.process_group.text if mount.process_group.is_literal else None
-        unresolved = error
-    else:
-        mount, path_info, application_group = choice.mount, choice.path_info, choice.application_group
-        process_group = choice.process_group
+        refusal = NotMounted(f"nothing is mounted at {path!r} in {virtual_host.place}{_what_is_in(virtual_host)}")
+        outcome = _Outcome(refusal=refusal)
+    except (ScriptNotFound, PatternTooSlow) as error:
+        outcome = _Outcome(refusal=error)
+    except OSError as error:
+        outcome = _Outcome(refusal=FilesUnreachable(str(error)))
+    if by_rules.variables:
+        decided_by["variables"] = source.of_variables(by_rules)
+    choice, mount, found = outcome.choice, outcome.mount, outcome.found
+    if mount is None:
+        return Explanation(
+            virtual_host=virtual_host.server_name,
+            variables=by_rules.variables,
+            decided_by=decided_by,
+            refusal=outcome.refusal,
+        )
+    sections = found.sections if found is not None else _sections_of(virtual_host, mount)
+    application_group = choice.application_group if choice is not None else None
+    process_group = choice.process_group if choice is not None else None
+    if choice is None and mount.process_group.is_literal:
+        process_group = mount.process_group.text
+    decided_by |= source.of_place(mount, virtual_host, found=found)
+    if sections:
+        decided_by["sections"] = source.of_sections(sections)
+    known = Known(env, mount, by_rules, process_env)
+    decided_by["process_group"] = source.of_process_group(mount, known)
+    decided_by["application_group"] = source.of_application_group(mount, known)
+    if _waits_for_port(selection, virtual_host, mount, {**by_rules.variables, **mount.env, **env}, port=target.port):
+        decided_by["application_group"] += _WAITS_FOR_PORT
+    if application_group != "":
+        decided_by["isolation"] = source.of_isolation(mount)
     settings = configuration.process_groups.get(process_group) if process_group else None
     sticky = settings.sticky if settings is not None else None
+    if settings is not None and sticky is not None:
+        decided_by["sticky"] = source.of_sticky(settings)
     return Explanation(
         virtual_host=virtual_host.server_name,
-        mount=mount.path or "/",
+        mount=(mount.path or "/") if found is None else None,
+        script=mount.script,
+        sections=tuple(section.place for section in sections),
+        variables=by_rules.variables,
         script_name=mount.path,
-        path_info=_text(path_info),
+        path_info=_text(outcome.path_info),
         process_group=process_group,
         sticky=sticky.text if sticky is not None else None,
         application_group=application_group,
         isolation=mount.settings.isolation if application_group != "" else None,
         application=mount.application,
-        decided_by={
-            **decided_by,
-            "mount": source.of_mount(mount, virtual_host),
-            "process_group": source.of_process_group(mount, env=env, process_env=process_env),
-            "application_group": source.of_application_group(mount, env=env, process_env=process_env)
-            + (
-                _WAITS_FOR_PORT
-                if _waits_for_port(selection, virtual_host, mount, {**mount.env, **env}, port=target.port)
-                else ""
-            ),
-            **({"isolation": source.of_isolation(mount)} if application_group != "" else {}),
-            **({"sticky": source.of_sticky(settings)} if settings is not None and sticky is not None else {}),
-        },
-        refusal=unresolved,
+        decided_by=decided_by,
+        refusal=outcome.refusal,
     )
 
 
-class _Source:
-    """Where the settings of a configuration were written, in sentences."""
+def plain(explanation: Explanation) -> dict[str, object]:
+    """What JSON can hold of it: all but the refusal."""
+    values = {one.name: getattr(explanation, one.name) for one in fields(explanation) if one.name != "refusal"}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._name = configuration.source
-        self._lines = configuration.lines()
-        self._server_name = tomllib.loads(configuration.text or "").get("server_name")  # as the file has it
 
-    def of_virtual_host(self, virtual_host: VirtualHost, target: Target) -> str:
-        if target.host is None:
-            return "the URL names no host: the server config"
-        name = virtual_host.name_for(target.host)
-        if name is None:
-            asked = split_server_name(target.host.decode("latin-1"))[0]
-            return f"no virtual host is called {asked} on port {target.port}: the server config"
-        key = "server_name" if name == virtual_host.server_name else "server_alias"
-        if virtual_host.place == "server config":
-            if name == self._server_name:
-                return self._written(key, name, key)
-            return f"{key} = {_quoted(name)} in the server config"  # or in a command-line option: no line then
-        return self._written(key, name, f"{virtual_host.place}.{key}")
+def rows_of(explanation: Explanation) -> list[tuple[str, str | None, str | None]]:
+    """What there is to tell, for people: a name, a value, and what has decided it."""
+    why = explanation.decided_by
+    rows: list[tuple[str, str | None, str | None]] = [
+        ("virtual host", explanation.virtual_host or "*", why["virtual_host"])
+    ]
+    if explanation.mount is not None:
+        rows.append(("mount", explanation.mount, why["mount"]))
+    if explanation.script is not None:
+        rows.append(("script", explanation.script, why["script"]))
+    if explanation.sections:
+        rows.append(("directories", ", ".join(explanation.sections), why["sections"]))
+    if explanation.variables:
+        rows.append(("variables", ", ".join(explanation.variables), why["variables"]))
+    if explanation.application is None:
+        return rows
+    is_embedded, is_global = explanation.process_group == "", explanation.application_group == ""
+    rows += [
+        ("SCRIPT_NAME", explanation.script_name, None),
+        ("PATH_INFO", explanation.path_info, None),
+        ("process group", "embedded" if is_embedded else explanation.process_group, why["process_group"]),
+    ]
+    if explanation.sticky is not None:
+        rows.append(("sticky", explanation.sticky, why["sticky"]))
+    group = "%{GLOBAL}" if is_global else explanation.application_group
+    return [
+        *rows,
+        ("application group", group, why["application_group"]),
+        ("isolation", explanation.isolation, why.get("isolation")),
+        ("application", explanation.application, None),
+    ]
 
-    def of_mount(self, mount: Mount, virtual_host: VirtualHost) -> str:
-        sentence = self._written("path", mount.path or "/", mount.origins.get("path"))
-        inherits = any(one is mount for one in virtual_host.inherited)
-        return f"{sentence}, which {virtual_host.place} inherits" if inherits else sentence
 
-    def of_process_group(self, mount: Mount, *, env: Mapping[str, str], process_env: Mapping[str, str]) -> str:
-        sentence = self._setting("process_group", mount.process_group.text, mount, default='the default, ""')
-        return self._with_variable(
-            sentence, mount.process_group, mount, "process_group.env", env=env, process_env=process_env
-        )
+class _Outcome(NamedTuple):
+    """How far a request comes."""
 
-    def of_sticky(self, settings: ProcessSettings) -> str:
-        assert settings.sticky is not None
-        place = FileWords().place(("process_group", settings.name, "sticky"))
-        return self._written("sticky", settings.sticky.text, place)
+    mount: Mount | None = None
+    path_info: bytes = b""
+    found: Found | None = None
+    choice: Choice | None = None
+    refusal: ApplicationGroupsError | None = None
 
-    def of_application_group(self, mount: Mount, *, env: Mapping[str, str], process_env: Mapping[str, str]) -> str:
-        text = mount.application_group.text
-        sentence = self._setting("application_group", text, mount, default="the default, as %{RESOURCE}")
-        return self._with_variable(sentence, mount.application_group, mount, "env", env=env, process_env=process_env)
 
-    def of_isolation(self, mount: Mount) -> str:
-        return self._setting("isolation", mount.settings.isolation, mount, default="the default")
+def _outcome(selection: Selection, head: Head) -> _Outcome:
+    """Raises NotMounted, ScriptNotFound, PatternTooSlow, OSError."""
+    try:
+        choice = head.choose(selection)
+    except GroupNameUnresolved as error:
+        mount, path_info = selection.mounted(selection.virtual_host(head.host, head.port), head.route)
+        return _Outcome(mount, path_info, refusal=error)
+    if isinstance(choice, Search):
+        found = look(choice)
+        mount = selection.mount_of(choice, found)
+        try:
+            return _Outcome(mount, found.path_info, found, selection.found(choice, found))
+        except GroupNameUnresolved as error:
+            return _Outcome(mount, found.path_info, found, refusal=error)
+    try:
+        if choice.mount.script is not None:
+            version_of(choice.mount.script)
+    except ScriptNotFound as error:
+        return _Outcome(choice.mount, choice.path_info, choice=choice, refusal=error)
+    return _Outcome(choice.mount, choice.path_info, choice=choice)
 
-    def _with_variable(
-        self,
-        sentence: str,
-        name: GroupName,
-        mount: Mount,
-        origin: str,
-        *,
-        env: Mapping[str, str],
-        process_env: Mapping[str, str],
-    ) -> str:
-        variable = name.variable
-        if variable is None:
-            return sentence
-        if variable in env:
-            return f"{sentence}; {variable} = {_quoted(env[variable])} from --env"
-        if variable in mount.env:
-            return f"{sentence}; {self._written(variable, mount.env[variable], mount.origins.get(origin))}"
-        if variable in process_env:
-            return f"{sentence}; {variable} = {_quoted(process_env[variable])} from the process's environment"
-        return f"{sentence}; {variable} is not set"
 
-    def _setting(self, key: str, value: str, mount: Mount, *, default: str) -> str:
-        return self._written(key, value, mount.origins[key]) if key in mount.origins else default
+def _by_rules(selection: Selection, virtual_host: VirtualHost, head: Head, env: Mapping[str, str]) -> ByRules:
+    """Raises PatternTooSlow."""
+    if virtual_host.files is None or not len(virtual_host.files.rules):
+        return ByRules()
+    places: dict[str, str] = {}
+    request = head.facts(selection.server_name(virtual_host), path_of(head.route))
+    variables = virtual_host.files.rules.variables(request, env, places=places)
+    return ByRules({name: variables[name] for name in places if name in variables}, places)
 
-    def _written(self, key: str, value: str, origin: str | None) -> str:
-        """``key = "value" in context (file:line)``."""
-        said = f"{key} = {_quoted(value)}"
-        if origin is None:
-            return said
-        if origin.startswith("--"):
-            return f"{said} from the command line ({origin})"
-        context = origin.removesuffix(key).removesuffix(f'"{key}"').removesuffix(".") or "the server config"
-        while origin and origin not in self._lines:  # what stands inside a value has the line of that
-            origin = origin.rpartition(".")[0]
-        return f"{said} in {context} ({self._name}:{self._lines[origin]})" if origin else f"{said} in {context}"
+
+def _sections_of(virtual_host: VirtualHost, mount: Mount) -> tuple[Section, ...]:
+    if virtual_host.files is None or mount.script is None:
+        return ()
+    return virtual_host.files.sections.covering(mount.script)
 
 
 def _waits_for_port(
@@ -260,28 +308,30 @@ def _waits_for_port(
         return False
 
 
-def _scope(target: Target, env: Mapping[str, str]) -> HTTPScope:
-    """The scope of a GET request, as servers make it."""
+def _scope(target: Target, env: Mapping[str, str], *, method: str, headers: Sequence[tuple[bytes, bytes]]) -> HTTPScope:
+    """The scope of a request, as servers make it."""
     scope: dict[str, Any] = {
         "type": "http",
         "http_version": "1.1",
-        "method": "GET",
+        "method": method,
         "scheme": target.scheme,
         "path": unquote(target.raw_path.decode("ascii")),
         "raw_path": target.raw_path,
-        "query_string": b"",
+        "query_string": target.query,
         "root_path": "",
-        "headers": [(b"host", target.host)] if target.host is not None else [],
+        "headers": [*([(b"host", target.host)] if target.host is not None else []), *headers],
         "server": ("", target.port),
         "asyncgroups": {"env": dict(env)},
     }
     return cast(HTTPScope, scope)
 
 
-def _mounts_of(virtual_host: VirtualHost) -> str:
+def _what_is_in(virtual_host: VirtualHost) -> str:
     paths = [mount.path or "/" for table in (virtual_host.mounts, virtual_host.inherited) for mount in table]
     more = f" and {len(paths) - _MOUNTS_NAMED} more" if len(paths) > _MOUNTS_NAMED else ""
-    return f", whose mounts are {', '.join(paths[:_MOUNTS_NAMED])}{more}" if paths else ", which has no mounts"
+    mounts = f", whose mounts are {', '.join(paths[:_MOUNTS_NAMED])}{more}" if paths else ", which has no mounts"
+    places = virtual_host.files.trees.places if virtual_host.files is not None else ()
+    return f"{mounts}; nor does a URL like it lead to files by {', '.join(places)}" if places else mounts
 
 
 def _encode(path: str) -> bytes:
@@ -291,9 +341,3 @@ def _encode(path: str) -> bytes:
 
 def _text(path: bytes) -> str:
     return unquote_to_bytes(path).decode("utf-8", "backslashreplace")
-
-
-def _quoted(value: str) -> str:
-    """``value`` as TOML writes it; on one line."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in escaped) + '"'

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,10 @@ import click
 
 from asyncgroups import __version__
 from asyncgroups.cli.printing import print_out, printable
-from asyncgroups.errors import ConfigurationError
+from asyncgroups.errors import ConfigurationError, RequestRefused
 
 if TYPE_CHECKING:
     from asyncgroups.config import Configuration
-    from asyncgroups.explanation import Explanation
 
 __all__ = ["main"]
 
@@ -146,9 +145,21 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
 @click.argument("target", metavar="FILE")
 @click.argument("url")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="What an outer ASGI application adds; repeatable.")
+@click.option("-X", "--method", default="GET", metavar="METHOD", help="Of the request.  [default: GET]")
+@click.option("--header", multiple=True, metavar="NAME:VALUE", help="A field of the request; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_options("bind", "mount", "application_group", "app_dir", "server_name")
-def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def explain(
+    target: str,
+    url: str,
+    *,
+    mount: str | None,
+    env: tuple[str, ...],
+    method: str,
+    header: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Say which application and group a request for URL gets under FILE, and which setting decided.
 
     URL is http://host:port/path, where the port stands for the one that the request arrives on, or a path alone, for no
@@ -156,21 +167,26 @@ def explain(target: str, url: str, *, mount: str | None, env: tuple[str, ...], a
 
     Exit status: 0 if an application gets the request, 1 if none does, 2 for a wrong command line or configuration.
     """
-    variables = _variables(env)
+    variables, fields = _variables(env), _fields(header)
     configuration = _configuration_or_exit(target, mount=mount, options=options)
     from asyncgroups.explanation import explain as explain_url  # noqa: PLC0415 - as above
-    from asyncgroups.explanation import parse_url  # noqa: PLC0415 - as above
+    from asyncgroups.explanation import parse_url, plain, rows_of  # noqa: PLC0415 - as above
 
     port = next((port for port in configuration.ports if port is not None), None)
     try:
         where = parse_url(url, port=port)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    explanation = explain_url(configuration, where, env=variables, process_env=os.environ)
+    try:
+        explanation = explain_url(
+            configuration, where, env=variables, process_env=os.environ, method=method, headers=fields
+        )
+    except RequestRefused as error:
+        raise click.UsageError(str(error)) from None
     if as_json:
-        print_out(json.dumps({key: _plain(getattr(explanation, key)) for key in _EXPLAINED}, indent=2))
+        print_out(json.dumps(plain(explanation), indent=2))
     else:
-        print_out("\n".join(_lines_of(explanation)))
+        print_out("\n".join(_lines_of(rows_of(explanation))))
     if explanation.refusal is not None:
         click.echo(f"asyncgroups: {explanation.refusal.status}: {printable(str(explanation.refusal))}", err=True)
         sys.exit(1)
@@ -189,19 +205,6 @@ def schema() -> None:
 
 # explain --------------------------------------------------------------------------------------------------------------
 
-_EXPLAINED = (
-    "virtual_host",
-    "mount",
-    "script_name",
-    "path_info",
-    "process_group",
-    "sticky",
-    "application_group",
-    "isolation",
-    "application",
-    "decided_by",
-)
-
 
 def _variables(pairs: Sequence[str]) -> dict[str, str]:
     variables = {}
@@ -213,32 +216,17 @@ def _variables(pairs: Sequence[str]) -> dict[str, str]:
     return variables
 
 
-def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else value
+def _fields(lines: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    fields = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not name or not colon or name.strip() != name or not line.isascii():
+            raise click.UsageError(f"--header {line!r}: write NAME:VALUE.")
+        fields.append((name.lower().encode(), value.strip().encode()))
+    return fields
 
 
-def _lines_of(explanation: Explanation) -> list[str]:
-    why = explanation.decided_by
-    rows = [
-        ("virtual host", explanation.virtual_host or "*", why["virtual_host"]),
-        ("mount", explanation.mount, why.get("mount")),
-        ("SCRIPT_NAME", explanation.script_name, None),
-        ("PATH_INFO", explanation.path_info, None),
-        (
-            "process group",
-            "embedded" if explanation.process_group == "" else explanation.process_group,
-            why.get("process_group"),
-        ),
-        ("application group", explanation.application_group, why.get("application_group")),
-        ("isolation", explanation.isolation, why.get("isolation")),
-        ("application", explanation.application, None),
-    ]
-    if explanation.mount is None:
-        rows = rows[:1]
-    if explanation.application_group == "":
-        rows[5] = ("application group", "%{GLOBAL}", why["application_group"])
-    if explanation.sticky is not None:
-        rows.insert(5, ("sticky", explanation.sticky, why["sticky"]))
+def _lines_of(rows: Sequence[tuple[str, str | None, str | None]]) -> list[str]:
     shown = [
         (name, "-" if value is None else printable(value) or '""', reason and printable(reason))
         for name, value, reason in rows

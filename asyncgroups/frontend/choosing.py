@@ -25,7 +25,7 @@ from asyncgroups.frontend.scripts import find, is_missing
 from asyncgroups.selection import Choice, Found, Search, Selection
 from asyncgroups.selection.mounts import Version
 
-__all__ = ["Scripts", "look"]
+__all__ = ["Scripts", "look", "version_of"]
 
 THREADS = 8
 """Threads that look for scripts, at most."""
@@ -55,15 +55,28 @@ def look(search: Search) -> Found:
         except ScriptNotFound as error:
             reasons.append(str(error))
             continue
-        if not search.runs(candidate, script.path):
-            raise ScriptNotFound(f"{script.path!a} has no handler that would run it")
+        if refusal := search.refusal(candidate, script.path):
+            raise ScriptNotFound(refusal)
         sections = search.files.sections.covering(script.path)
-        version = version_of(script.status)
+        version = _version(script.status)
         return Found(candidate, script.path, script.script_name, script.path_info, version, sections)
     raise ScriptNotFound("; ".join(reasons))
 
 
-def version_of(status: os.stat_result) -> Version:
+def version_of(path: str) -> Version:
+    """What the script of this path is now. Blocking. Raises ScriptNotFound, OSError."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if is_missing(error):
+            raise ScriptNotFound(f"{path!a}: {error.strerror}") from None
+        raise
+    if not stat.S_ISREG(status.st_mode):
+        raise ScriptNotFound(f"{path!a} is no regular file")
+    return _version(status)
+
+
+def _version(status: os.stat_result) -> Version:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -173,7 +186,7 @@ class Scripts:
             mount = choice.mount
             if mount.script is None or not mount.script_reloading:
                 return choice
-            return choice._replace(version=self._version(mount.script))
+            return choice._replace(version=self._known_version(mount.script))
         except OSError as error:
             raise FilesUnreachable(f"the file system does not say what is there: {error}") from error
 
@@ -194,19 +207,11 @@ class Scripts:
             raise FilesUnreachable(f"the script was not found within {timeout:g} s (timeouts.queue)")
         return task.found
 
-    def _version(self, path: str) -> Version:
-        """What the file that the configuration names is now, or was a moment ago. Raises ScriptNotFound, OSError."""
+    def _known_version(self, path: str) -> Version:
+        """What a script is that the configuration names, or was a moment ago. Raises ScriptNotFound, OSError."""
         now = time.monotonic()
         known = self._versions.get(path)
-        if known is not None and now - known[0] < FRESH:
-            return known[1]
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            if is_missing(error):
-                raise ScriptNotFound(f"{path!a}: {error.strerror}") from None
-            raise
-        if not stat.S_ISREG(status.st_mode):
-            raise ScriptNotFound(f"{path!a} is no regular file")
-        self._versions[path] = now, version_of(status)
-        return self._versions[path][1]
+        if known is None or now - known[0] >= FRESH:
+            # What is not there is asked for again with the next request: it may be about to be replaced.
+            known = self._versions[path] = now, version_of(path)
+        return known[1]

@@ -158,7 +158,7 @@ class Selection:
 
     def found(self, search: Search, found: Found) -> Choice:
         """The second half of ``choose`` for a script that has been found. Raises GroupNameUnresolved."""
-        mount = self._mount_of(search, found)
+        mount = self.mount_of(search, found)
         host, port = search.virtual_host, search.port
         merged = {**search.variables, **mount.env, **search.env}
         return Choice(
@@ -173,7 +173,7 @@ class Selection:
             version=found.version if mount.script_reloading else None,
         )
 
-    def _mount_of(self, search: Search, found: Found) -> Mount:
+    def mount_of(self, search: Search, found: Found) -> Mount:
         """The mount that a script is; made for each request, since there may be any number of scripts."""
         key = (id(search.virtual_host), found.candidate.place, tuple(map(id, found.sections)))
         merged = self._mergers.get(key)

@@ -9,7 +9,7 @@ Law: declarations only. Imports ``selection.directories``, ``selection.files``, 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from asyncgroups.selection.directories import Section
+from asyncgroups.selection.directories import WSGI_SCRIPT, Section
 from asyncgroups.selection.files import Files
 from asyncgroups.selection.hosts import VirtualHost
 from asyncgroups.selection.mounts import Version
@@ -47,9 +47,20 @@ class Search(NamedTuple):
             return self.files.follow_symlinks and candidate.kind is not Kind.USER
         return bool(says)
 
-    def runs(self, candidate: Candidate, path: str) -> bool:
-        """Whether the file of this path, absolute, is a script. Raises PatternTooSlow."""
-        return candidate.kind is Kind.MATCH or self.files.sections.settle(path).runs(path)
+    def refusal(self, candidate: Candidate, path: str) -> str:
+        """Why the file of this path, absolute, is no script; empty where it is one. Raises PatternTooSlow.
+
+        Source: SetHandler, AddHandler; what WSGIScriptAliasMatch names is a script wherever it lies.
+        """
+        settled = self.files.sections.settle(path)
+        if candidate.kind is Kind.MATCH or settled.runs(path):
+            return ""
+        handler = settled.values.get("handler")
+        if handler is None:
+            return f"{path!a} has no handler: it lies in no directory that sets one"
+        if handler != WSGI_SCRIPT:
+            return f"{path!a} has the handler {handler!a} ({settled.places['handler']})"
+        return f"the name of {path!a} ends as none of the extensions ({settled.places['extensions']})"
 
 
 class Found(NamedTuple):

@@ -110,6 +110,10 @@ class Step(NamedTuple):
 class Matching(Protocol):
     """A mount by pattern: ``matched.ScriptMatch``."""
 
+    @property
+    def place(self) -> str:
+        """Where it stands in the configuration, for messages: ``mount[0]``."""
+
     def locate(self, path: str, raw_path: bytes) -> tuple[Candidate, ...] | None:
         """Where the script for a path lies; nowhere; or None where the pattern is not for this path."""
 
@@ -145,6 +149,12 @@ class Trees:
     def __repr__(self) -> str:
         names = [alias.path or "/" for alias in self._aliases] + ["/~"] * (self._users is not None)
         return f"<Trees: {', '.join(names) or 'none'}>"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where all that leads to files stands in the configuration, in the order in which it is asked."""
+        rest = (self._users, self._document_root)
+        return tuple(one.place for one in (*self._aliases, *self._matches, *rest) if one is not None)
 
     def locate(self, raw_path: bytes, path: str, *, mounted: int = -1) -> tuple[Candidate, ...] | None:
         """Where the script for a path may lie: in one place, in the first of several that exists, or nowhere.

@@ -15,7 +15,17 @@ from tests.commands.conftest import EXAMPLES, Run, begin, ended
 from tests.serving import APPS, ROOT, Server, serving
 
 KEYS = [
-    *["virtual_host", "mount", "script_name", "path_info", "process_group", "sticky"],
+    *[
+        "virtual_host",
+        "mount",
+        "script",
+        "sections",
+        "variables",
+        "script_name",
+        "path_info",
+        "process_group",
+        "sticky",
+    ],
     *["application_group", "isolation", "application", "decided_by"],
 ]
 
