@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from asyncgroups.apache.reading import Statement
-from asyncgroups.apache.remarks import Remarks, Table
+from asyncgroups.apache.remarks import Remarks
+from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import NO_COUNTERPART
 
 __all__ = ["Aliases"]
@@ -40,30 +41,31 @@ class Aliases:
             match statement.key, statement.arguments:
                 case "alias", (path, target) if self._is_reached(statement, path):
                     self.folders.append((target, statement))
-                    self._add("alias", {"path": _normal(path), "directory": _folder(target)})
+                    self._add("alias", statement, path=_normal(path), directory=_folder(target))
                 case "wsgiscriptalias", (path, target, *options) if self._is_reached(statement, path):
                     self._script(statement, _normal(path), target=target, options=options)
                 case "wsgiscriptaliasmatch", (pattern, target, *options):
                     # It counts from the beginning of the path to the end of the match, wherever that begins.
                     pattern = pattern if pattern.startswith("^") else f"^.*?(?:{pattern})"
                     script = re.sub(r"\$([0-9])", r"\\\1", target)
-                    self._settle(statement, self._add("mount", {"match": pattern, "script": script}), options)
+                    self._settle(statement, self._add("mount", statement, match=pattern, script=script), options)
                 case _, arguments if len(arguments) < 2:
                     self._remarks.add(statement, NO_COUNTERPART)
 
     def _script(self, statement: Statement, path: str, *, target: str, options: Sequence[str]) -> None:
         if target.endswith("/"):
-            self._add("alias", {"path": path, "directory": _folder(target)})
-            table = self._add("directory", {"path": _folder(target), "handler": "wsgi-script"})
+            self._add("alias", statement, path=path, directory=_folder(target))
+            table = self._add("directory", statement, path=_folder(target), handler="wsgi-script")
         else:
             for mount in self._table.get("mount", ()):
                 if "match" in mount and _may_meet(mount["match"], path):
                     meaning = f"counts before the pattern {mount['match']} here, which comes before it in Apache"
                     self._remarks.add(statement, meaning)
-            table = self._add("mount", {"path": path, "script": target})
+            table = self._add("mount", statement, path=path, script=target)
         self._settle(statement, table, options)
 
-    def _add(self, key: str, table: Table) -> Table:
+    def _add(self, key: str, by: Statement, **content: str) -> Table:
+        table = Table(content, made_by=by)
         self._table.setdefault(key, []).append(table)
         return table
 

@@ -1,13 +1,13 @@
 """WSGIDaemonProcess -> ``[process_group.NAME]``.
 
-Law: pure. Imports the standard library and ``apache.reading``.
+Law: pure. Imports the standard library, ``apache.reading`` and ``apache.tables``.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from asyncgroups.apache.reading import Statement
+from asyncgroups.apache.tables import Table
 
 __all__ = ["daemon"]
 
@@ -51,13 +51,13 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def daemon(statement: Statement) -> tuple[str, dict[str, Any], str | None]:
+def daemon(statement: Statement) -> tuple[str, Table, str | None]:
     """The group's name, its table, and what a remark says; None where there is nothing to remark.
 
     Source: WSGIDaemonProcess.
     """
     name, *options = statement.arguments or ("",)
-    table: dict[str, Any] = {}
+    table = Table(made_by=statement)
     said = []
     for option in options:
         key, _, value = option.partition("=")

@@ -9,7 +9,8 @@ unknown names; the server configuration answers only where no virtual host liste
 from collections.abc import Mapping, Sequence
 
 from asyncgroups.apache.reading import Statement
-from asyncgroups.apache.remarks import Remarks, Table
+from asyncgroups.apache.remarks import Remarks
+from asyncgroups.apache.tables import Table
 
 __all__ = ["is_reached", "name"]
 

@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from asyncgroups.errors import ConfigurationError
 
-__all__ = ["Reading", "Skipped", "Statement", "arguments_of", "read", "walk"]
+__all__ = ["NO_DEFINES", "Reading", "Skipped", "Statement", "arguments_of", "read", "walk"]
 
 DEEPEST_INCLUDE = 128
 """Files that may include one another (AP_MAX_INCLUDE_DEPTH)."""

@@ -1,16 +1,20 @@
 """What a translation cannot say, collected.
 
-Law: a list and nothing else. Imports the standard library, ``apache.reading`` and ``apache.words``.
+Law: a list and nothing else. Imports the standard library, and ``reading``, ``tables``, ``words`` of this room.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from asyncgroups.apache.reading import Statement
-from asyncgroups.apache.words import MEANINGS, NEUTRAL, NO_COUNTERPART
+from asyncgroups.apache.tables import Table
+from asyncgroups.apache.words import MEANINGS, NEUTRAL, NO_COUNTERPART, SHARED
 
-__all__ = ["Remark", "Remarks", "Table", "setting"]
+__all__ = ["Remark", "Remarks", "grouped", "setting"]
 
-type Table = dict[str, Any]
+
+LONGEST_TEXT = 80
+"""Characters of a statement that a line shows."""
 
 
 class Remark(NamedTuple):
@@ -23,8 +27,45 @@ class Remark(NamedTuple):
     text: str
     meaning: str
 
+    @property
+    def name(self) -> str:
+        return self.text.split(maxsplit=1)[0]
+
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}: {self.meaning}"
+        text = self.text if len(self.text) <= LONGEST_TEXT else f"{self.text[: LONGEST_TEXT - 1]}…"
+        return f"{self.place}: {text}: {self.meaning}"
+
+
+def grouped(remarks: Iterable[Remark]) -> list[str]:
+    """One line for each thing that is to be said, with all the places that it is to be said of."""
+    groups: dict[tuple[str, str], list[Remark]] = {}
+    for remark in remarks:
+        name = "" if remark.meaning in SHARED else remark.name.lower()
+        groups.setdefault((name, remark.meaning), []).append(remark)
+    return [_line(*group) for group in groups.values()]
+
+
+def _line(first: Remark, *others: Remark) -> str:
+    if not others:
+        return str(first)
+    places: dict[str, list[str]] = {}
+    for one in others:
+        places.setdefault(one.name if one.name.lower() != first.name.lower() else "", []).append(one.place)
+    told = [f"{name} {_listed(found)}".lstrip() for name, found in places.items()]
+    return f"{first} (and {len(others)} more: {'; '.join(told)})"
+
+
+def _listed(places: Iterable[str]) -> str:
+    """``a.conf:3-5, 9; b.conf:1``."""
+    lines: dict[str, list[list[str]]] = {}
+    for place in dict.fromkeys(places):
+        file, _, number = place.rpartition(":")
+        ranges = lines.setdefault(file, [])
+        if ranges and int(ranges[-1][-1]) + 1 == int(number):
+            ranges[-1][1:] = [number]
+        else:
+            ranges.append([number])
+    return "; ".join(f"{file}:{', '.join(map('-'.join, ranges))}" for file, ranges in lines.items())
 
 
 class Remarks:
@@ -48,15 +89,15 @@ def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
     """What may stand in any context: into its table, or a remark."""
     match statement.key, statement.arguments:
         case "wsgiapplicationgroup", (group,):
-            table["application_group"] = group
+            table.put("application_group", group, by=statement)
         case "wsgiprocessgroup", (group,):
-            table["process_group"] = group
+            table.put("process_group", group, by=statement)
         case "wsgicallableobject", (name,):
-            table["callable"] = name
+            table.put("callable", name, by=statement)
         case "wsgiscriptreloading", (switch,):
-            table["script_reloading"] = switch.lower() == "on"
+            table.put("script_reloading", switch.lower() == "on", by=statement)
         case "setenv", (name, *value):
-            table.setdefault("env", {})[name] = value[0] if value else ""
+            table.table("env", by=statement).put(name, value[0] if value else "", by=statement)
         case "wsgipassauthorization", (switch,):
             if switch.lower() != "on":
                 remarks.add(statement, "applications always see the Authorization header")

@@ -1,15 +1,15 @@
 """RewriteCond and RewriteRule -> ``[[rewrite]]``, as far as they set variables.
 
-Law: pure. Imports the standard library and ``apache.reading``.
+Law: pure. Imports the standard library, ``apache.reading`` and ``apache.tables``.
 
 A rule that changes the path, redirects or refuses is not translated; nor is one that only a part of could be.
 """
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from asyncgroups.apache.reading import Statement
+from asyncgroups.apache.tables import Table
 
 __all__ = ["condition", "rule"]
 
@@ -33,7 +33,7 @@ _TEST = re.compile(r"-[a-zA-Z]{1,2}|[<>].*|-(?:eq|ne|lt|le|gt|ge) ?.*")
 _NAME = re.compile(r"[^$%{}\\:]+")
 
 
-def condition(statement: Statement) -> tuple[dict[str, Any] | None, str | None]:
+def condition(statement: Statement) -> tuple[Table | None, str | None]:
     """The condition of the rule that follows, and what a remark says. Source: RewriteCond."""
     if len(statement.arguments) < 2:
         return None, "has no pattern"
@@ -42,12 +42,11 @@ def condition(statement: Statement) -> tuple[dict[str, Any] | None, str | None]:
     text = wanted.removeprefix("!")
     if _TEST.fullmatch(text) or test == "expr":
         # It must not come true by being left out.
-        return {"test": "", "match": "$^x"}, "only expressions and '=' are compared here: this never holds"
+        never = Table({"test": "", "match": "$^x"}, made_by=statement)
+        return never, "only expressions and '=' are compared here: this never holds"
     key = "equals" if text.startswith("=") else "match"
-    table: dict[str, Any] = {
-        "test": test,
-        f"not_{key}" if negated else key: text.removeprefix("=") if key == "equals" else text,
-    }
+    table = Table({"test": test}, made_by=statement)
+    table[f"not_{key}" if negated else key] = text.removeprefix("=") if key == "equals" else text
     flags = dict(_flags(written))
     if "NC" in flags:
         table["nocase"] = True
@@ -56,7 +55,7 @@ def condition(statement: Statement) -> tuple[dict[str, Any] | None, str | None]:
     return table, None
 
 
-def rule(statement: Statement, conditions: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
+def rule(statement: Statement, conditions: Sequence[Table]) -> tuple[Table | None, str | None]:
     """The rule with its conditions, and what a remark says. Source: RewriteRule."""
     if len(statement.arguments) < 2:
         return None, "has no substitution"
@@ -65,7 +64,7 @@ def rule(statement: Statement, conditions: Sequence[dict[str, Any]]) -> tuple[di
     names = dict(flags)
     if substitution != "-":
         return None, "the path stays as the client wrote it; variables of this rule are not set either"
-    table: dict[str, Any] = {"not_match" if path.startswith("!") else "match": path.removeprefix("!")}
+    table = Table({"not_match" if path.startswith("!") else "match": path.removeprefix("!")}, made_by=statement)
     if "NC" in names:
         table["nocase"] = True
     if conditions:
@@ -83,7 +82,7 @@ def rule(statement: Statement, conditions: Sequence[dict[str, Any]]) -> tuple[di
     return table, f"{', '.join(sorted(others))}: a rule sets variables and does nothing else" if others else None
 
 
-def _variable(value: str, table: dict[str, Any]) -> str | None:
+def _variable(value: str, table: Table) -> str | None:
     """``NAME``, ``NAME:VALUE``, ``!NAME``; gives what a remark says."""
     name, _, template = value.partition(":")
     if not _NAME.fullmatch(name.removeprefix("!")):

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from asyncgroups.apache.reading import Statement
-from asyncgroups.apache.remarks import Remarks, Table, setting
+from asyncgroups.apache.remarks import Remarks, setting
+from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import FILES
 
 __all__ = ["directory", "location", "scripts"]
@@ -24,14 +25,14 @@ def directory(statement: Statement, remarks: Remarks) -> Table:
     """The table for <Directory> or <DirectoryMatch>."""
     where = statement.arguments[-1] if statement.arguments else ""
     is_regex = statement.key == "directorymatch" or statement.arguments[:1] == ("~",)
-    table: Table = {"match": where} if is_regex else {"path": where.rstrip("/") or "/"}
+    table = Table({"match": where} if is_regex else {"path": where.rstrip("/") or "/"}, made_by=statement)
     _read(statement.body or (), table, remarks)
     return table
 
 
 def location(statement: Statement, context: Table, *, remarks: Remarks) -> None:
     """<Location>: the settings of the mount of that very path; there is no other context for a URL path."""
-    table: Table = {}
+    table = Table()
     _read(statement.body or (), table, remarks)
     table.pop(EXEC, None)
     path = (statement.arguments[0] if statement.arguments else "").rstrip("/") or "/"
@@ -59,7 +60,7 @@ def scripts(
         if table.get(EXEC) is False and "handler" not in table and any(_may_meet(one, table) for _, one in runs):
             table["handler"] = "none"
     for folder, statement in folders:
-        if not any(one.get("handler") == HANDLER and _may_meet(one, {"path": folder}) for one in sections):
+        if not any(one.get("handler") == HANDLER and _may_meet(one, Table({"path": folder})) for one in sections):
             remarks.add(statement, FILES)
     for statement, table in runs:
         if not any(one.get(EXEC) and _may_meet(one, table) for one in sections):
@@ -112,13 +113,13 @@ def _options(statement: Statement, words: Sequence[str], *, table: Table, remark
 
 def _files(statement: Statement, table: Table, remarks: Remarks) -> None:
     """A section for files: the handler for names with one extension, or nothing that matters."""
-    inside: Table = {}
+    inside = Table()
     _read(statement.body or (), inside, remarks)
     pattern = statement.arguments[-1] if statement.arguments else ""
     is_regex = statement.key == "filesmatch" or statement.arguments[:1] == ("~",)
     extension = re.fullmatch(r"\^?(?:\.\*)?\\(\.[\w-]+)\$" if is_regex else r"\*(\.[\w-]+)", pattern)
     if inside.get("handler") == HANDLER and extension is not None:
-        table |= {**inside, "extensions": [extension[1]]}
+        table.update(inside, extensions=[extension[1]])
     elif inside:
         remarks.add(statement, NOT_FOR_FILES)
 

@@ -13,10 +13,11 @@ from typing import Any
 from asyncgroups.apache.aliases import Aliases
 from asyncgroups.apache.daemons import daemon
 from asyncgroups.apache.hosts import is_reached, name
-from asyncgroups.apache.reading import Reading, Statement
-from asyncgroups.apache.remarks import Remark, Remarks, Table, setting
+from asyncgroups.apache.reading import Reading, Statement, walk
+from asyncgroups.apache.remarks import Remark, Remarks, setting
 from asyncgroups.apache.rules import condition, rule
 from asyncgroups.apache.sections import directory, location, scripts
+from asyncgroups.apache.tables import Place, Table, places
 from asyncgroups.apache.words import MEANINGS, NO_COUNTERPART
 
 __all__ = ["Translation", "translate"]
@@ -29,10 +30,15 @@ ALIASES = frozenset({"alias", "wsgiscriptalias", "wsgiscriptaliasmatch"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
-    """mapping: as ``tomllib`` would give it. remarks: in the order in which they were found."""
+    """A configuration in our words.
+
+    mapping: as ``tomllib`` would give it. remarks: in the order of the statements.
+    places: which statement each of its tables and keys comes from, as far as one does.
+    """
 
     mapping: Mapping[str, Any]
     remarks: tuple[Remark, ...]
+    places: Mapping[Place, Statement]
 
 
 def translate(reading: Reading) -> Translation:
@@ -41,12 +47,14 @@ def translate(reading: Reading) -> Translation:
     for skipped in reading.assumed:
         translator.remarks.add(skipped.statement, f"{skipped.reason}: taken to")
     # Links are followed unless something says otherwise: Options FollowSymLinks is the default.
-    server = _Context({"follow_symlinks": True})
+    server = _Context(Table({"follow_symlinks": True}))
     translator.context(reading.statements, server)
     translator.hosts(reading.statements, server)
     translator.imports(server.table)
     translator.process_groups(server.table)
-    return Translation(mapping=server.table, remarks=tuple(translator.remarks.found))
+    order = {statement.place: number for number, statement in enumerate(walk(reading.statements))}
+    remarks = sorted(translator.remarks.found, key=lambda remark: order.get(remark.place, -1))
+    return Translation(mapping=server.table, remarks=tuple(remarks), places=places(server.table))
 
 
 @dataclass(slots=True)
@@ -130,7 +138,7 @@ class _Translator:
         rules = server.table.get("rewrite", [])
         inheritors = 0
         for section in sections:
-            context = _Context({})
+            context = _Context(Table(made_by=section))
             self.context(section.body or (), context)
             if context.rules_count and context.inherits:
                 own = context.table.get("rewrite", [])
@@ -182,7 +190,7 @@ def _first(statement: Statement) -> str:
 
 
 def _document_root(context: _Context, statement: Statement) -> Said:
-    context.table["document_root"] = _first(statement).rstrip("/") or "/"
+    context.table.put("document_root", _first(statement).rstrip("/") or "/", by=statement)
     context.folders.append((_first(statement), statement))
     return None
 
@@ -192,40 +200,40 @@ def _listen(context: _Context, statement: Statement) -> Said:
     if not port.isdigit():
         return NO_COUNTERPART
     # Without an address Apache listens on all of IPv4 and IPv6.
-    context.table.setdefault("bind", []).append(f"{host or '0.0.0.0'}:{port}")  # noqa: S104 - it is asked for
+    context.table.extend("bind", f"{host or '0.0.0.0'}:{port}", by=statement)  # noqa: S104 - it is asked for
     return "TLS needs certfile and keyfile" if statement.arguments[1:2] == ("https",) else None
 
 
 def _server_name(context: _Context, statement: Statement) -> Said:
-    context.table["server_name"] = re.sub(r"^https?://", "", _first(statement))
+    context.table.put("server_name", re.sub(r"^https?://", "", _first(statement)), by=statement)
     return None
 
 
 def _server_alias(context: _Context, statement: Statement) -> Said:
     fitting = [name for name in statement.arguments if not {"*", "?"} & set(name.removeprefix("*."))]
-    context.table.setdefault("server_alias", []).extend(fitting)
+    context.table.extend("server_alias", *fitting, by=statement)
     others = [name for name in statement.arguments if name not in fitting]
     return f"{', '.join(others)}: only '*.' at the beginning stands for other names" if others else None
 
 
 def _user_directories(context: _Context, statement: Statement) -> Said:
-    table = context.table.setdefault("userdir", {})
+    table = context.table.table("userdir", by=statement)
     match statement.arguments:
         case [("disabled" | "enabled") as key, *users]:
             # "disabled" alone is all but those that are enabled.
-            table.setdefault(key if users else "enabled", []).extend(users)
+            table.extend(key if users else "enabled", *users, by=statement)
             return None
         case words:
             absolute = [word for word in words if word.startswith("/")]
             relative = [f"/home/*/{word}" for word in words if not word.startswith("/") and "://" not in word]
-            table.setdefault("path", []).extend([*absolute, *relative])
+            table.extend("path", *absolute, *relative, by=statement)
             if any("://" in word for word in words):
                 return "what redirects elsewhere was left out"
             return "home directories are taken to be /home/*" if relative else None
 
 
 def _python_path(context: _Context, statement: Statement) -> Said:
-    context.table["python_path"] = _first(statement).split(":")
+    context.table.put("python_path", _first(statement).split(":"), by=statement)
     return None
 
 

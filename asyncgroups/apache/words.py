@@ -6,7 +6,7 @@ Law: tables of words. Imports nothing. Names are in small letters, as they are c
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["FILES", "MEANINGS", "NEUTRAL", "NO_COUNTERPART"]
+__all__ = ["FILES", "MEANINGS", "NEUTRAL", "NO_COUNTERPART", "SHARED"]
 
 NO_COUNTERPART = "has no counterpart; if requests depend on it, a server in front has to do it"
 
@@ -174,3 +174,6 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What it means for the user that a directive or section is not translated."""
+
+SHARED = frozenset({FILES, _LOG, _RESTRICTED, _MODULES})
+"""Meanings that one line may tell of many directives."""

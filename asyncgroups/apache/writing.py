@@ -1,6 +1,6 @@
 """A mapping of the shape of ``asyncgroups.toml`` -> the text of such a file.
 
-Law: pure. Imports the standard library.
+Law: pure. Imports the standard library and ``apache.tables``.
 
 The standard library reads TOML and does not write it. Written is what ``translation`` makes: text, numbers, truth
 values, lists, tables; ``tomllib`` gives the same mapping back.
@@ -9,6 +9,8 @@ values, lists, tables; ``tomllib`` gives the same mapping back.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeIs
+
+from asyncgroups.apache.tables import Table
 
 __all__ = ["toml"]
 
@@ -20,9 +22,23 @@ TABLES = frozenset({"userdir", "process_group"})
 """Keys whose values have headers of their own; other tables stand on one line."""
 
 
-def toml(mapping: Mapping[str, object]) -> str:
-    """The text of a file that holds ``mapping``. Raises TypeError for what TOML has no value for."""
-    return "\n".join(_table(mapping, "")).strip() + "\n"
+def toml(mapping: Mapping[str, object], *, heading: str = "") -> str:
+    """The text of a file that holds ``mapping``; a comment beside the header of a table says where that comes from.
+
+    heading: what a comment at its beginning says, of one line or several.
+    Raises TypeError for what TOML has no value for.
+    """
+    comment = "".join(f"{_comment(line)}\n" for line in heading.splitlines())
+    return f"{comment}\n".lstrip() + "\n".join(_table(mapping, "")).strip() + "\n"
+
+
+def _comment(text: str) -> str:
+    return "# " + "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _header(name: str, table: Mapping[str, object]) -> str:
+    by = table.made_by if isinstance(table, Table) else None
+    return f"{name}  {_comment(by.place)}" if by is not None else name
 
 
 def _table(mapping: Mapping[str, object], header: str) -> Iterator[str]:
@@ -40,7 +56,7 @@ def _table(mapping: Mapping[str, object], header: str) -> Iterator[str]:
             yield f"{_key(key)} = {_value(value)}"
     for name, table, is_array in below:
         yield ""
-        yield f"[[{name}]]" if is_array else f"[{name}]"
+        yield _header(f"[[{name}]]" if is_array else f"[{name}]", table)
         yield from _table(table, f"{name}.")
 
 

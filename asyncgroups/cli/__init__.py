@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,13 @@ _OPTIONS = {
     "ca_certs": click.option(
         "--ca-certs", metavar="FILE", help="Authorities that clients' certificates are checked against."
     ),
+    "define": click.option(
+        "-D",
+        "--define",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        help="What Apache is told by -D, where TARGET is a configuration of Apache's; repeatable.",
+    ),
 }
 """What can be said on the command line instead of in the file."""
 
@@ -89,7 +96,8 @@ def main() -> None:
 def serve(target: str | None, mount: str | None, **options: Any) -> None:
     """Serve TARGET: a configuration file, or one application as module:attribute.
 
-    Without TARGET, asyncgroups.toml in this folder. A command-line option beats the file. SIGTERM and SIGINT end the
+    Without TARGET, asyncgroups.toml in this folder. A file whose name ends in .conf is Apache's. A command-line option
+    beats the file. SIGTERM and SIGINT end the
     server when running requests have been answered.
 
     Exit status: 0 after a signal, 2 for a wrong command line or configuration, 3 if an application that is to be
@@ -135,6 +143,10 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         _count(len(groups), "application group"),
     ]
     print_out(f"{printable(configuration.source)}: no errors; {', '.join(counts)}")
+    if configuration.remarks:
+        told = _count(len(configuration.remarks), "remark")
+        source = printable(configuration.source)
+        click.echo(f"asyncgroups: {told} on what was not translated; asyncgroups migrate {source} lists them", err=True)
     if load:
         from asyncgroups.cli.loads import load_all  # noqa: PLC0415 - as above
 
@@ -148,7 +160,7 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
 @click.option("-X", "--method", default="GET", metavar="METHOD", help="Of the request.  [default: GET]")
 @click.option("--header", multiple=True, metavar="NAME:VALUE", help="A field of the request; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_options("bind", "mount", "application_group", "app_dir", "server_name")
+@_options("bind", "mount", "application_group", "app_dir", "server_name", "define")
 def explain(
     target: str,
     url: str,
@@ -190,6 +202,25 @@ def explain(
     if explanation.refusal is not None:
         click.echo(f"asyncgroups: {explanation.refusal.status}: {printable(str(explanation.refusal))}", err=True)
         sys.exit(1)
+
+
+@main.command()
+@click.argument("file")
+@click.option("-o", "--output", metavar="FILE", help="Write the translation there.  [default: stdout]")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@_options("define")
+def migrate(file: str, *, output: str | None, define: tuple[str, ...], force: bool) -> None:
+    """Translate FILE, a configuration of Apache with mod_wsgi, into one of asyncgroups that behaves the same.
+
+    What it includes is read as well. What has no counterpart is told on stderr, with its file and line, and what it
+    means. Variables such as ${APACHE_LOG_DIR} come from Define, from -D, or from the environment.
+
+    Exit status: 0 if all was translated, 1 if there are remarks, 2 for a wrong command line, or if a file cannot be
+    read or written.
+    """
+    from asyncgroups.cli.migration import migrate_file  # noqa: PLC0415 - as above
+
+    migrate_file(file, output=output, force=force, defines=_definitions(define))
 
 
 @main.command()
@@ -266,9 +297,14 @@ def _configuration_or_exit(target: str | None, *, mount: str | None, options: di
         sys.exit(2)
 
 
+def _definitions(written: Iterable[str]) -> dict[str, str]:
+    """What was given as ``-D NAME`` and ``-D NAME=VALUE``."""
+    return {name: value for name, _, value in (one.partition("=") for one in written)}
+
+
 def _configuration(target: str | None, *, mount: str | None, options: dict[str, Any]) -> Configuration:
     """Raises ConfigurationError, click.UsageError."""
-    from asyncgroups.config import Override, from_mapping, read  # noqa: PLC0415 - --help and --version need no pydantic
+    from asyncgroups.config import Override, from_mapping, is_apache, read  # noqa: PLC0415 - --help and --version need no pydantic
 
     if target is None:
         target = "asyncgroups.toml"
@@ -281,12 +317,15 @@ def _configuration(target: str | None, *, mount: str | None, options: dict[str, 
         for key, option in _OVERRIDES.items()
         if options.get(key) is not None and options[key] != ()
     }
+    defines = _definitions(options.get("define") or ())
+    if defines and not is_apache(target):
+        raise click.UsageError("--define goes with a configuration of Apache's, whose name ends in .conf.")
     if target.endswith(".py") and Path(target).is_file():
         raise click.UsageError(f"{target!r} is a module: name its application, as in {Path(target).stem}:application.")
-    if target.endswith(".toml") or Path(target).is_file():
+    if target.endswith(".toml") or is_apache(target) or Path(target).is_file():
         if mount is not None:
             raise click.UsageError("--mount goes with module:attribute; in a file, path of [[mount]] says the same.")
-        return read(target, overrides=overrides)
+        return read(target, overrides=overrides, defines=defines)
     if not _APPLICATION.fullmatch(target):
         raise click.UsageError(f"{target!r} is neither a file nor an application such as shop.wsgi:application.")
     mapping = {"mount": [{"path": mount if mount is not None else "/", "app": target}]}

@@ -12,6 +12,7 @@ does nothing else: no logging, no sockets, no environment. All errors of a file 
     contexts        server configuration -> virtual host -> mount, merged; the rules between them
     configuration   the result
     reader          the way in
+    httpd           an Apache configuration instead of a file of ours
     declared        the same, written in Python
     schema          the same as others see it
 
@@ -30,7 +31,7 @@ from asyncgroups.config.declared import (
     declared,
 )
 from asyncgroups.config.model import Document, Limits, Timeouts
-from asyncgroups.config.reader import Override, from_mapping, read
+from asyncgroups.config.reader import Override, from_mapping, is_apache, read
 from asyncgroups.config.schema import schema
 from asyncgroups.config.sticky import KeySource, Sticky
 from asyncgroups.config.values import WsgiApplication
@@ -56,6 +57,7 @@ __all__ = [
     "WsgiApplication",
     "declared",
     "from_mapping",
+    "is_apache",
     "read",
     "schema",
 ]

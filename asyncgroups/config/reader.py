@@ -1,12 +1,14 @@
-"""The way in: a TOML file, or a mapping of the same shape, becomes a Configuration or one error that holds them all.
+"""The way in: a TOML file, one of Apache's, or a mapping of the same shape, becomes a Configuration or one error.
 
-Law: reads the one file it is given, and the working directory where a command-line option needs it.
+Law: reads the one file it is given (with those that one of Apache's includes), and the working directory where a
+command-line option needs it. The error holds every problem.
 May import pydantic, ``errors`` and the rest of ``config``.
 """
 
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ from asyncgroups.config.problems import Problems, loc_of, without
 from asyncgroups.config.words import ARRAYS, FileWords, Loc
 from asyncgroups.errors import ConfigurationError
 
-__all__ = ["Override", "from_mapping", "read"]
+__all__ = ["Override", "from_mapping", "is_apache", "read"]
 
 PATH_KEYS = frozenset({"app_dir", "python_path", "certfile", "keyfile", "ca_certs"})
 INHERITED_KEYS = frozenset({"app_dir", "application_group", "preload", "threads"})
@@ -35,21 +37,35 @@ class Override(NamedTuple):
 
 
 NO_OVERRIDES: Mapping[str, Override] = MappingProxyType({})
+NO_DEFINES: Mapping[str, str] = MappingProxyType({})
 FILE_WORDS = FileWords()
 
 
 def read(
-    path: str | os.PathLike[str], *, source: str | None = None, overrides: Mapping[str, Override] = NO_OVERRIDES
+    path: str | os.PathLike[str],
+    *,
+    source: str | None = None,
+    overrides: Mapping[str, Override] = NO_OVERRIDES,
+    defines: Mapping[str, str] = NO_DEFINES,
 ) -> Configuration:
     """Read a configuration file.
 
-    path: of a TOML file; relative paths in it start from its folder.
+    path: of a TOML file, where relative paths start from its folder; or of Apache's, if its name ends in ``.conf``.
     source: name for messages; None for the path as it is given.
     overrides: key of the top level -> what the command line says instead; paths start from the working directory.
+    defines: name to text, what Apache is told by ``-D`` and ``Define``.
     Raises ConfigurationError, with every problem of the file.
     """
     path = os.fspath(path)
     source = path if source is None else source
+    if is_apache(path):
+        from asyncgroups.config.httpd import read_httpd  # noqa: PLC0415 - few have such a file
+
+        httpd = read_httpd(path, defines=defines)
+        problems = Problems(source, text=None, options=_options_of(overrides), words=httpd.words)
+        base = Path(httpd.base)
+        configuration = _build(httpd.mapping, base=base, source=source, overrides=overrides, problems=problems)
+        return replace(configuration, remarks=httpd.remarks)
     text = _read_text(path, source)
     try:
         mapping = tomllib.loads(text)
@@ -63,6 +79,11 @@ def read(
         raise ConfigurationError(source, [f"{source}: a number has too many digits"]) from None
     problems = Problems(source, text=text, options=_options_of(overrides), words=FILE_WORDS)
     return _build(mapping, base=Path(path).absolute().parent, source=source, overrides=overrides, problems=problems)
+
+
+def is_apache(path: str) -> bool:
+    """Whether a file is Apache's, by its name."""
+    return path.endswith(".conf")
 
 
 def _way_out(text: str, error: tomllib.TOMLDecodeError) -> str:

@@ -40,6 +40,9 @@ __all__ = ["Lifecycle", "Running", "stop_apart"]
 
 _log = logging.getLogger("asyncgroups")
 
+TOLD_REMARKS = 20
+"""Remarks on an Apache configuration that the log has, at most."""
+
 
 class Running(NamedTuple):
     """What there is between a start and its stop."""
@@ -60,6 +63,13 @@ def _keep_heap() -> None:
     (``man 3 mallopt``, M_MMAP_THRESHOLD). To other C libraries than glibc this says nothing.
     """
     bytes(1024 * 1024)
+
+
+def _say_what_was_not_translated(configuration: Configuration) -> None:
+    for remark in configuration.remarks[:TOLD_REMARKS]:
+        _log.warning("%s", remark)
+    if (untold := len(configuration.remarks) - TOLD_REMARKS) > 0:
+        _log.warning("%d remarks more: asyncgroups migrate %s lists all of them", untold, configuration.source)
 
 
 class Lifecycle:
@@ -126,6 +136,7 @@ class Lifecycle:
                 configuration = self._configure()
                 _keep_heap()
                 logs.set_up(configuration.log_level, "asyncgroups")
+                _say_what_was_not_translated(configuration)
                 process_env = dict(os.environ)
                 selection = configuration.selection(process_env)
                 self.running = Running(
