@@ -45,7 +45,8 @@ RAISED = [
     getattr(errors, name)
     for name in errors.__all__
     if issubclass(getattr(errors, name), errors.ApplicationGroupsError)
-    and name not in ("ApplicationGroupsError", "ConfigurationError", "GroupNameSyntaxError")
+    and name not in ("ApplicationGroupsError", "ConfigurationError")
+    and not issubclass(getattr(errors, name), errors.SettingSyntaxError)
 ]
 
 
