@@ -86,8 +86,9 @@ class Configuration:
     source: name of the file, or what stands in its place, text.
     text: the content of the file; None where there is none.
     bind: addresses to listen on, each ``host:port``, ``[ipv6]:port``, ``unix:/absolute/path`` or ``fd://number``.
-    server: the server configuration, which answers for every name that is no virtual host's.
+    server: the server configuration.
     virtual_hosts: the virtual hosts in the order of the file.
+    default: the one of them that answers for every name that is nobody's; None for the server configuration.
     global_threads: number of threads of the main interpreter's pool.
     log_level: one of critical, error, warning, info, debug.
     limits: ``groups`` and ``backlog`` are numbers; ``request_body`` is in bytes, None for unlimited.
@@ -103,6 +104,7 @@ class Configuration:
     bind: tuple[str, ...]
     server: VirtualHost
     virtual_hosts: tuple[VirtualHost, ...]
+    default: VirtualHost | None = None
     global_threads: int
     log_level: LogLevel
     limits: Limits
@@ -129,7 +131,8 @@ class Configuration:
 
     def selection(self, process_env: Mapping[str, str]) -> Selection:
         """The virtual hosts and mounts, ready to choose among. process_env: the process's environment, for %{ENV:x}."""
-        return Selection(VirtualHosts(self.server, self.virtual_hosts), process_env, self.process_groups.keys())
+        hosts = VirtualHosts(self.server, self.virtual_hosts, default=self.default)
+        return Selection(hosts, process_env, self.process_groups.keys())
 
     def mounts(self) -> tuple[Mounted, ...]:
         """Every mount in every virtual host that serves it, the server configuration first.

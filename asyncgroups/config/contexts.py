@@ -7,73 +7,36 @@ May import ``selection`` and the rest of ``config`` but the reader.
 
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
+from asyncgroups.config.agreement import check_groups
 from asyncgroups.config.configuration import Configuration, Tls
+from asyncgroups.config.files import TableReader, Tables, files, within
+from asyncgroups.config.merging import GLOBAL, Context, Merging, Placed, literal, numbered
 from asyncgroups.config.model import (
-    GLOBAL_THREADS,
     PROCESS_GROUPS,
+    DirectorySection,
     Document,
+    FileSettings,
     MountSection,
-    Settings,
     VirtualHostSection,
 )
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.processes import settings_of
 from asyncgroups.config.values import WsgiApplication, shown
 from asyncgroups.config.words import Loc
+from asyncgroups.errors import PatternTooSlow
 from asyncgroups.selection.hosts import VirtualHost, split_server_name
-from asyncgroups.selection.mounts import GroupSettings, Mount, MountTable, normalise_path
-from asyncgroups.selection.names import Facts, GroupName, parse
+from asyncgroups.selection.mounts import MountTable, normalise_path
+from asyncgroups.selection.names import parse
 
-__all__ = ["DEFAULTS", "Context", "Contexts", "Placed", "Setting"]
+__all__ = ["Contexts"]
 
-DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "application_group": "%{RESOURCE}",
-        "process_group": "",
-        "isolation": "auto",
-        "threads": 1,
-        "preload": False,
-        "python_path": (),
-        "app_dir": ".",
-    }
-)
 UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its NUL, unix(7)
-NOWHERE = Facts(server_name="", port=None, script="", env={}, process_env={})  # a literal name needs no facts
-GLOBAL = ""  # the name of the application group that is the main interpreter
-
-
-class Context[Keys: Settings](NamedTuple):
-    """One of the places in which a setting can stand."""
-
-    loc: Loc
-    section: Keys
-
-
-class Setting(NamedTuple):
-    """A merged setting: its value, where that was written (None: the default), how many contexts were more specific."""
-
-    value: Any
-    loc: Loc | None
-    depth: int
-
-    def told(self, expected: Loc, *, place: Callable[[Loc], str]) -> str:
-        """The value, and where it was written unless that is at ``expected``; ``place`` says how places are called."""
-        value = list(self.value) if isinstance(self.value, tuple) else self.value
-        origin = place(self.loc) if self.loc else "the default"
-        return f"{value!r}" if self.loc == expected else f"{value!r} ({origin})"
-
-
-class Placed(NamedTuple):
-    """A merged mount, the place it was written in, and where its group's settings come from, if that is known."""
-
-    mount: Mount
-    loc: Loc
-    origins: Mapping[str, Setting]
+STAND_IN = "stand:in"  # for an application that was wrong: no rule asks which it is
 
 
 class Contexts:
@@ -85,14 +48,21 @@ class Contexts:
 
     def __init__(self, document: Document, *, base: Path, dropped: Collection[Loc], problems: Problems) -> None:
         self._document = document
-        self._base = base
         self._dropped = dropped
         self._problems = problems
         self._place = problems.words.place
+        self._merging = Merging(
+            document, base=base, origin=problems.origin, host_path_first=problems.words.host_path_first
+        )
+        self._resolve = self._merging.resolve
+        self._reader = TableReader(base=base, dropped=dropped, problems=problems)
         self._applications: dict[str, WsgiApplication] = {}
-        self._server = Context[Settings]((), document)
-        self._mounts = list(self._numbered((), "mount", document.mount))
-        self._hosts = list(self._numbered((), "virtual_host", document.virtual_host))
+        self._server = Context[FileSettings]((), document)
+        self._hosts = list(numbered(("virtual_host",), document.virtual_host, dropped=dropped))
+        self._contexts: tuple[Context[Any], ...] = (self._server, *self._hosts)
+        self._mounts: dict[Loc, list[Context[MountSection]]] = {
+            loc: list(numbered((*loc, "mount"), section.mount, dropped=dropped)) for loc, section in self._contexts
+        }
 
     def configuration(self, source: str) -> Configuration | None:
         """The merged configuration; None where something is wrong, and ``problems`` says what."""
@@ -101,32 +71,40 @@ class Contexts:
         bind, tls = self._bind(), self._tls()
         process_groups = settings_of(document.process_groups or {}, resolve=self._resolve, problems=self._problems)
         self._check_host_names()
-        own = self._placed(self._mounts, self._server)
-        inside = {host.loc: self._placed(self._host_mounts(host), host, self._server) for host in self._hosts}
-        inherited = {host.loc: self._inherited(host, inside[host.loc]) for host in self._hosts}
+        default = self._default()
+        tables = self._tables()
+        own = self._placed(self._server, tables=tables[()])
+        inside = {host.loc: self._placed(host, self._server, tables=tables[host.loc]) for host in self._hosts}
+        inherited = {host.loc: self._inherited(host, tables[host.loc]) for host in self._hosts}
         everything = [*own, *itertools.chain(*inside.values()), *itertools.chain(*inherited.values())]
-        self._check_groups(everything)
-        if not everything and not self._dropped:
-            self._problems.add((), self._problems.words.nothing_mounted)
+        check_groups(everything, limit=document.limits.groups, dropped=self._dropped, problems=self._problems)
+        self._check_anything([*everything], list(tables.values()))
         if self._problems:
             return None
+        hosts = {
+            host.loc: VirtualHost(
+                server_name=host.section.server_name,
+                server_alias=host.section.server_alias,
+                mounts=_table_of(inside[host.loc]),
+                inherited=_table_of(inherited[host.loc]),
+                files=files(tables[host.loc], (host, self._server), merging=self._merging),
+                place=self._place(host.loc),
+            )
+            for host in self._hosts
+        }
         return Configuration(
             source=source,
             text=self._problems.text,
             bind=bind,
             server=VirtualHost(
-                server_name=document.server_name, mounts=_table_of(own), inherited=MountTable(()), place="server config"
+                server_name=document.server_name,
+                mounts=_table_of(own),
+                inherited=MountTable(()),
+                files=files(tables[()], (self._server,), merging=self._merging),
+                place="server config",
             ),
-            virtual_hosts=tuple(
-                VirtualHost(
-                    server_name=host.section.server_name,
-                    server_alias=host.section.server_alias,
-                    mounts=_table_of(inside[host.loc]),
-                    inherited=_table_of(inherited[host.loc]),
-                    place=self._place(host.loc),
-                )
-                for host in self._hosts
-            ),
+            virtual_hosts=tuple(hosts.values()),
+            default=None if default is None else hosts[default.loc],
             global_threads=document.global_.threads,
             log_level=document.log_level,
             limits=document.limits,
@@ -138,137 +116,104 @@ class Contexts:
 
     # The contexts
 
-    def _numbered[Keys: Settings](self, loc: Loc, key: str, sections: Sequence[Keys]) -> Iterator[Context[Keys]]:
-        """The elements of an array of tables with the numbers they have in the file."""
-        left = (index for index in itertools.count() if (*loc, key, index) not in self._dropped)
-        for index, section in zip(left, sections, strict=False):
-            yield Context((*loc, key, index), section)
+    def _tables(self) -> dict[Loc, Tables]:
+        """What each context has of files; a virtual host the server's too."""
+        for mount in itertools.chain(*self._mounts.values()):
+            self._check_keys(mount)
+        own = {context.loc: self._reader.tables(context, self._mounts[context.loc]) for context in self._contexts}
+        server = own[()]
+        self._reader.check_users((), server)
+        result: dict[Loc, Tables] = {(): server}
+        for host in self._hosts:
+            result[host.loc] = within(own[host.loc], server, label=f" in {self._place(host.loc)}")
+            self._reader.check_users(host.loc, result[host.loc])
+        for context in self._contexts:
+            around = (self._server,) if context is self._server else (context, self._server)
+            for _, section in own[context.loc].sections:
+                self._check_alone(section, *around)
+            for _, mount in own[context.loc].matches.values():
+                self._check_alone(mount, *around)
+        return result
 
-    def _host_mounts(self, host: Context[VirtualHostSection]) -> list[Context[MountSection]]:
-        return list(self._numbered(host.loc, "mount", host.section.mount))
+    def _default(self) -> Context[VirtualHostSection] | None:
+        """The virtual host that answers for the names that are nobody's; None for the server configuration."""
+        flagged = [host for host in self._hosts if host.section.default]
+        for host in flagged[1:]:
+            self._problems.add((*host.loc, "default"), f"{self._place(flagged[0].loc)} is the default already")
+        return flagged[0] if flagged else None
 
     # Merging
 
-    def _placed(self, mounts: Sequence[Context[MountSection]], *around: Context[Any]) -> list[Placed]:
-        """The mounts of one context, merged with those around it, the most specific first."""
+    def _placed(self, context: Context[Any], *around: Context[Any], tables: Tables) -> list[Placed]:
+        """The mounts of one context, merged with it and those around it."""
         seen: dict[str, Loc] = {}
         result = []
-        for mount in mounts:
+        for mount in self._mounts[context.loc]:
+            if mount.section.path is None:
+                continue
             path = normalise_path(mount.section.path)
             if path in seen:
                 sentence = f"{shown(path or '/')} is the path of {self._place(seen[path])} already"
                 self._problems.add((*mount.loc, "path"), sentence)
                 continue
             seen[path] = mount.loc
-            result.append(self._merge(mount, *around, label=self._place(mount.loc)))
+            result.append(self._merge(mount, context, *around, tables=tables, label=self._place(mount.loc)))
         return result
 
-    def _inherited(self, host: Context[VirtualHostSection], own: Sequence[Placed]) -> list[Placed]:
+    def _inherited(self, host: Context[VirtualHostSection], tables: Tables) -> list[Placed]:
         """The server's mounts as a virtual host sees them, but for those that its own cover altogether."""
         result = []
-        seen = {placed.mount.path for placed in own}
-        for mount in self._mounts:
+        seen: set[str] = set()
+        for mount in self._mounts[()]:
+            if mount.section.path is None:
+                continue
             path = normalise_path(mount.section.path)
-            if not any(path == covered or path.startswith(f"{covered}/") for covered in seen):
+            if path not in seen and not tables.hides(path):
+                seen.add(path)
                 label = f"{self._place(mount.loc)} in {self._place(host.loc)}"
-                result.append(self._merge(mount, host, self._server, label=label))
+                result.append(self._merge(mount, host, self._server, tables=tables, label=label))
         return result
 
-    def _merge(self, mount: Context[MountSection], *around: Context[Any], label: str) -> Placed:
-        contexts: tuple[Context[Any], ...] = (mount, *around)
-        group = _chosen("application_group", contexts)
-        name = parse(group.value)
-        process_group = self._process_group(contexts)
-        python_path = _chosen("python_path", contexts)
-        threads = self._threads(contexts, process_group.value, is_global=_literal(name) == GLOBAL)
-        isolation = _chosen("isolation", contexts)
-        app_dir, process_env = _chosen("app_dir", contexts), _merged("process_env", contexts)
-        if _literal(name) == GLOBAL:
-            if not self._is_spoilt("application_group", contexts):
-                self._check_global(contexts[: group.depth + 1], process_group.value)
-            process_env = {}
-            isolation = Setting(DEFAULTS["isolation"], None, 0)
-        app = mount.section.app
-        if not isinstance(app, str):
-            app = self._named(app, mount.loc)
-            is_elsewhere = _literal(name) != GLOBAL or bool(process_group.value)
-            if is_elsewhere and not self._is_spoilt("application_group", contexts):
-                where = " of this process" if process_group.value else ""
-                self._problems.add(
-                    (*mount.loc, "app"),
-                    f"a callable object lives in the main interpreter{where}, which runs the application group"
-                    " %{GLOBAL} alone; give an import string such as 'shop.wsgi:application', which each interpreter"
-                    " imports for itself",
-                )
-        origins = {
-            "threads": threads,
-            "isolation": isolation,
-            "app_dir": app_dir._replace(value=self._resolve(app_dir.value)),
-            "python_path": python_path._replace(value=tuple(map(self._resolve, python_path.value))),
-            "process_env": Setting(tuple(sorted(process_env.items())), None, 0),
-        }
-        return Placed(
-            Mount(
-                path=normalise_path(mount.section.path),
-                application=app,
-                application_group=name,
-                process_group=parse(process_group.value),
-                env=MappingProxyType(_merged("env", contexts)),
-                preload=_chosen("preload", contexts).value,
-                settings=GroupSettings(
-                    **{key: setting.value for key, setting in origins.items()},
-                    host_path_first=app_dir.loc is None and self._problems.words.host_path_first,
-                ),
-                place=label,
-                origins=self._written(
-                    {
-                        "path": (*mount.loc, "path"),
-                        "application_group": group.loc,
-                        "process_group": process_group.loc,
-                        "isolation": isolation.loc,
-                        "env": _variable_loc(name.variable, contexts),
-                        "process_group.env": _variable_loc(parse(process_group.value).variable, contexts),
-                    }
-                ),
-            ),
-            mount.loc,
-            {
+    def _merge(self, mount: Context[MountSection], *around: Context[Any], tables: Tables, label: str) -> Placed:
+        section = mount.section
+        script = None if section.script is None else self._reader.absolute(section.script)
+        contexts: tuple[Context[Any], ...] = (mount, *self._covering(mount, script, tables), *around)
+        application: str | WsgiApplication = STAND_IN if section.app is None else section.app
+        if not isinstance(application, str):
+            application = self._named(application, mount.loc)
+        placed = self._merging.merge(
+            contexts,
+            place=label,
+            path=normalise_path(section.path or ""),
+            application=application,
+            script=script,
+            written={"path": (*mount.loc, "path"), "script": None if script is None else (*mount.loc, "script")},
+        )
+        self._check_merged(placed, contexts)
+        if section.app is not None and not isinstance(section.app, str):
+            self._check_callable_object(placed, contexts)
+        is_spoilt = self._is_spoilt("application_group", contexts)
+        return placed._replace(
+            origins={
                 key: setting
-                for key, setting in origins.items()
-                if not self._is_spoilt("application_group", contexts) and not self._is_spoilt(key, contexts)
-            },
+                for key, setting in placed.origins.items()
+                if not is_spoilt and not self._is_spoilt(key, contexts)
+            }
         )
 
-    def _process_group(self, contexts: Sequence[Context[Any]]) -> Setting:
-        """The process group, which has to be one that there is."""
-        chosen = _chosen("process_group", contexts)
-        known = self._document.process_groups or {}
-        if chosen.loc is None:
-            for name, section in known.items():
-                if section.default:
-                    return Setting(name, (PROCESS_GROUPS, name, "default"), chosen.depth)
-        elif (
-            chosen.value not in ("", *known)
-            and parse(chosen.value).is_literal
-            and (PROCESS_GROUPS, chosen.value) not in self._dropped
-        ):
-            there = f"there are {', '.join(map(shown, known))}" if known else self._problems.words.no_process_groups
-            self._problems.add(chosen.loc, f"there is no process group {shown(chosen.value)}; {there}")
-        return chosen
-
-    def _threads(self, contexts: Sequence[Context[Any]], process_group: str, *, is_global: bool) -> Setting:
-        """A mount's or a virtual host's, else the process group's, else the server's; GLOBAL's are its process's."""
-        section = (self._document.process_groups or {}).get(process_group)
-        if section is None and is_global:
-            return Setting(self._document.global_.threads, ("global", "threads"), 0)
-        chosen = _chosen("threads", contexts)
-        own = section.threads if section is not None else None
-        if is_global or (own is not None and chosen.depth >= len(contexts) - 1):
-            return Setting(own or GLOBAL_THREADS, (PROCESS_GROUPS, process_group, "threads"), 0)
-        return chosen
-
-    def _written(self, locs: Mapping[str, Loc | None]) -> Mapping[str, str]:
-        return MappingProxyType({key: self._problems.origin(loc) for key, loc in locs.items() if loc is not None})
+    def _covering(
+        self, mount: Context[MountSection], script: str | None, tables: Tables
+    ) -> tuple[Context[DirectorySection], ...]:
+        """The sections that the script of a mount falls into, the most specific first."""
+        if script is None:
+            return ()
+        if not os.path.isfile(script):
+            self._problems.add((*mount.loc, "script"), f"there is no file {script!r}")
+        try:
+            return tables.covering(script)
+        except PatternTooSlow as error:
+            self._problems.add((*mount.loc, "script"), str(error))
+            return ()
 
     def _is_spoilt(self, key: str, contexts: Sequence[Context[Any]]) -> bool:
         """Whether a wrong value was left out where the setting is merged: one error must not bring about another."""
@@ -283,9 +228,6 @@ class Contexts:
         name = f"<{text if text.isprintable() else 'object'}: {self._place((*loc, 'app'))}>"
         self._applications[name] = application
         return name
-
-    def _resolve(self, path: str) -> str:
-        return str(self._base / path)
 
     def _bind(self) -> tuple[str, ...]:
         result: list[str] = []
@@ -323,14 +265,87 @@ class Contexts:
     # The rules
 
     def _check_folders(self) -> None:
-        mounts = [mount for host in self._hosts for mount in self._host_mounts(host)]
-        for loc, section in (self._server, *self._mounts, *self._hosts, *mounts):
+        directories = itertools.chain(
+            *(
+                numbered((*loc, "directory"), section.directory, dropped=self._dropped)
+                for loc, section in self._contexts
+            )
+        )
+        mounts = itertools.chain(*self._mounts.values())
+        for loc, section in (*self._contexts, *mounts, *directories):
             if section.app_dir is not None and not os.path.isdir(folder := self._resolve(section.app_dir)):
                 self._problems.add((*loc, "app_dir"), f"there is no folder {folder!r}")
             for path in map(self._resolve, section.python_path or ()):
                 # A zip file is as good as a folder: PEP 273.
                 if not os.path.exists(path):
                     self._problems.add((*loc, "python_path"), f"there is no folder {path!r}")
+
+    def _check_keys(self, mount: Context[MountSection]) -> None:
+        """A mount has one of path and match, and one of app and script."""
+        loc, section = mount
+        for first, second in (("path", "match"), ("app", "script")):
+            given = [
+                key for key in (first, second) if getattr(section, key) is not None or (*loc, key) in self._dropped
+            ]
+            if len(given) == 2:
+                self._problems.add((*loc, second), f"stands beside {first}; there is only one of the two")
+            elif not given:
+                needed = "script" if section.match is not None and first == "app" else first
+                self._problems.add((*loc, needed), "is missing")
+        if section.app is not None and section.script is None:
+            if section.match is not None:
+                self._problems.add((*loc, "app"), "a mount with match has a script")
+            if section.callable is not None:
+                self._problems.add(
+                    (*loc, "callable"), 'is for a script; app has it after the colon: "module:attribute"'
+                )
+            if section.script_reloading is not None:
+                self._problems.add((*loc, "script_reloading"), "is for a script, and this mount has none")
+        if section.match is not None and section.preload:
+            self._problems.add((*loc, "preload"), "which scripts match is known with their first request only")
+
+    def _check_alone(self, one: Context[Any], *around: Context[Any]) -> None:
+        """What a directory or a mount by pattern says itself; what is found there is merged when it is found."""
+        contexts = (one, *around)
+        placed = self._merging.merge(contexts, place=self._place(one.loc))
+        if one.section.process_group is not None or one.section.application_group is not None:
+            self._check_merged(placed, contexts)
+
+    def _check_merged(self, placed: Placed, contexts: tuple[Context[Any], ...]) -> None:
+        self._check_process_group(placed)
+        if literal(placed.mount.application_group) == GLOBAL and not self._is_spoilt("application_group", contexts):
+            self._check_global(contexts[: placed.group.depth + 1], placed.process_group.value)
+
+    def _check_process_group(self, placed: Placed) -> None:
+        """It has to be one that there is."""
+        name, loc, _ = placed.process_group
+        known = self._document.process_groups or {}
+        if loc is None or name in ("", *known) or not parse(name).is_literal:
+            return
+        if (PROCESS_GROUPS, name) not in self._dropped:
+            there = f"there are {', '.join(map(shown, known))}" if known else self._problems.words.no_process_groups
+            self._problems.add(loc, f"there is no process group {shown(name)}; {there}")
+
+    def _check_callable_object(self, placed: Placed, contexts: Sequence[Context[Any]]) -> None:
+        process_group = placed.process_group.value
+        is_elsewhere = literal(placed.mount.application_group) != GLOBAL or bool(process_group)
+        if is_elsewhere and not self._is_spoilt("application_group", contexts):
+            where = " of this process" if process_group else ""
+            self._problems.add(
+                (*placed.loc, "app"),
+                f"a callable object lives in the main interpreter{where}, which runs the application group"
+                " %{GLOBAL} alone; give an import string such as 'shop.wsgi:application', which each interpreter"
+                " imports for itself",
+            )
+
+    def _check_anything(self, mounts: Sequence[Placed], tables: Sequence[Tables]) -> None:
+        """Something has to answer requests."""
+        if mounts or self._dropped or any(one.runs_files for one in tables):
+            return
+        if any(one.leads_to_files for one in tables):
+            self._problems.add((), self._problems.words.nothing_runs)
+        else:
+            self._problems.add((), self._problems.words.nothing_mounted)
 
     def _check_host_names(self) -> None:
         """Two virtual hosts must differ in every name, or in the port of their server_name."""
@@ -372,76 +387,6 @@ class Contexts:
                         f" {place}, or use env for those of the request"
                     )
                 self._problems.add((*loc, "process_env"), sentence)
-
-    def _check_groups(self, mounts: Sequence[Placed]) -> None:
-        """Mounts of one group agree about what a group has only once; names that are not literal are unknown yet."""
-        first_of: dict[tuple[GroupName, str], Placed] = {}
-        known: set[tuple[Loc, str, object]] = set()
-        for placed in mounts:
-            name = _literal(placed.mount.application_group)
-            if name is None:
-                continue
-            first = first_of.setdefault((placed.mount.process_group, name), placed)
-            group = f"application group {shown(name) if name else '%{GLOBAL}'}"
-            for key in (key for key in placed.origins if key in first.origins):
-                setting, other = placed.origins[key], first.origins[key]
-                # What is wrong with a mount of the server's is not told again for each virtual host that inherits it.
-                if setting.value == other.value or (placed.loc, key, setting.value) in known:
-                    continue
-                known.add((placed.loc, key, setting.value))
-                if key == "process_env":
-                    # By name only: the values are where people keep their passwords.
-                    names = sorted({variable for variable, _ in set(setting.value) ^ set(other.value)})
-                    said, instead = f"another value of {', '.join(names)}", " than"
-                else:
-                    said, instead = (
-                        setting.told((*placed.loc, key), place=self._place),
-                        f", but {other.told((*first.loc, key), place=self._place)}",
-                    )
-                here = "here" if placed.mount.place == self._place(placed.loc) else f"for {placed.mount.place}"
-                sentence = f"{said} {here}{instead} for {first.mount.place}, in one and the same {group}"
-                self._problems.add((*placed.loc, key), sentence)
-        own = [name for process_group, name in first_of if name != GLOBAL and not process_group.text]
-        elsewhere = [f"{group}:{name or '%{GLOBAL}'}" for group, name in first_of if group.text]
-        self._check_number([*own, *elsewhere])
-
-    def _check_number(self, names: Sequence[str]) -> None:
-        """Interpreters live as long as the server: a group beyond ``limits.groups`` would never have one."""
-        limit = self._document.limits.groups
-        is_meant = not any(loc in self._dropped for loc in (("limits",), ("limits", "groups")))
-        if limit < len(names) and is_meant:
-            told = ", ".join(map(shown, names[:5])) + (", …" if len(names) > 5 else "")
-            sentence = f"{limit} is less than the {len(names)} application groups that mounts name: {told}"
-            self._problems.add(("limits", "groups"), sentence)
-
-
-def _chosen(key: str, contexts: Sequence[Context[Any]]) -> Setting:
-    """The setting as the most specific of the contexts has it."""
-    for depth, context in enumerate(contexts):
-        value = getattr(context.section, key)
-        if value is not None:
-            return Setting(value, (*context.loc, key), depth)
-    return Setting(DEFAULTS[key], None, len(contexts))
-
-
-def _merged(key: str, contexts: Sequence[Context[Any]]) -> dict[str, str]:
-    """The variables of all contexts, the more specific over the wider."""
-    result: dict[str, str] = {}
-    for context in reversed(contexts):
-        result |= getattr(context.section, key) or {}
-    return result
-
-
-def _variable_loc(variable: str | None, contexts: Sequence[Context[Any]]) -> Loc | None:
-    """Where the most specific of the contexts sets the variable of the request's environment."""
-    if variable is None:
-        return None
-    return next(((*loc, "env", variable) for loc, section in contexts if variable in (section.env or ())), None)
-
-
-def _literal(name: GroupName) -> str | None:
-    """The name of the group, if it is the same for every request."""
-    return name.expand(NOWHERE) if name.is_literal else None
 
 
 def _table_of(mounts: Sequence[Placed]) -> MountTable:

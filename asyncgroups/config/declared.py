@@ -10,20 +10,26 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
+from asyncgroups.config.arguments import (
+    AliasArguments,
+    DirectoryArguments,
+    LimitArguments,
+    ProcessGroupArguments,
+    RewriteArguments,
+    TimeoutArguments,
+    UserdirArguments,
+)
 from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.model import PROCESS_GROUPS
 from asyncgroups.config.problems import Problems
 from asyncgroups.config.reader import from_mapping
 from asyncgroups.config.values import Isolation, LogLevel, WsgiApplication
-from asyncgroups.config.words import PythonWords, Raised, quoted
+from asyncgroups.config.words import ARRAYS, PythonWords, Raised, quoted
 
 __all__ = [
     "Arguments",
-    "LimitArguments",
     "Mount",
     "Options",
-    "ProcessGroupArguments",
-    "TimeoutArguments",
     "VirtualHost",
     "declared",
 ]
@@ -35,6 +41,8 @@ class Mount:
 
     path: URL path, decoded text; "/" is the root.
     app: import string ``module:attribute``; in the application group %{GLOBAL} a callable object will do as well.
+    match: instead of a path, a regular expression; its groups stand in ``script`` as \\1 to \\9 (WSGIScriptAliasMatch).
+    script: instead of an app, the path of a script file.
 
     The rest as in ``asyncgroups.toml``; None takes what the virtual host or the server configuration says.
 
@@ -44,20 +52,26 @@ class Mount:
     interpreter and, for extension modules that refuse to be loaded there, a process.
     threads: number of threads that live in the group's interpreter, at most 1000.
     preload: whether the application is loaded at the start.
+    callable: name of the application in a script; "application" where nobody says anything (WSGICallableObject).
+    script_reloading: whether a script is loaded anew when its file has changed (WSGIScriptReloading).
     env: variables of each request's environment, name to value (SetEnv).
     process_env: variables of the group's own ``os.environ``, name to value.
     python_path: further folders of the group's ``sys.path``.
     app_dir: its first folder. Relative paths start from the working directory.
     """
 
-    path: str
-    app: str | WsgiApplication
+    path: str | None = None
+    app: str | WsgiApplication | None = None
     _: KW_ONLY
+    match: str | None = None
+    script: str | os.PathLike[str] | None = None
     application_group: str | None = None
     process_group: str | None = None
     isolation: Isolation | None = None
     threads: int | None = None
     preload: bool | None = None
+    callable: str | None = None
+    script_reloading: bool | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
     process_env: Mapping[str, str] | None = field(default=None, repr=False)
     python_path: Sequence[str | os.PathLike[str]] | None = None
@@ -73,7 +87,12 @@ class VirtualHost:
 
     server_name: host name, text, with a port where it should count (ServerName).
     server_alias: other names of the same host, "*." in front stands for any (ServerAlias).
+    default: whether it answers for the names that are nobody's; else the server configuration does.
     mounts: its mounts; the server's come after them.
+    aliases, userdir, document_root: directories that URL paths lead to (Alias, UserDir, DocumentRoot).
+    directories: what holds for the files in directories (<Directory>).
+    follow_symlinks: whether symbolic links are followed where none of these says anything.
+    rewrites: rules that set variables, in place of the server's (RewriteRule).
 
     The rest as for ``Mount``; a mount's own setting beats its virtual host's, and that the server configuration's.
     """
@@ -81,92 +100,28 @@ class VirtualHost:
     server_name: str
     _: KW_ONLY
     server_alias: Sequence[str] = ()
+    default: bool = False
     mounts: Iterable[Mount] = ()
+    aliases: Sequence[AliasArguments] = ()
+    userdir: UserdirArguments | None = None
+    document_root: str | os.PathLike[str] | None = None
+    directories: Sequence[DirectoryArguments] = field(default=(), repr=False)
+    follow_symlinks: bool | None = None
+    rewrites: Sequence[RewriteArguments] | None = field(default=None, repr=False)
     application_group: str | None = None
     process_group: str | None = None
     isolation: Isolation | None = None
     threads: int | None = None
     preload: bool | None = None
+    callable: str | None = None
+    script_reloading: bool | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
     process_env: Mapping[str, str] | None = field(default=None, repr=False)
     python_path: Sequence[str | os.PathLike[str]] | None = None
     app_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        _keep(self, "server_alias", "mounts", "python_path")
-
-
-class LimitArguments(TypedDict, total=False):
-    """``limits``: as [limits] of ``asyncgroups.toml``."""
-
-    groups: int
-    """Interpreters alive at once; past it requests are answered 503."""
-    backlog: int
-    """Requests that wait for one group; past it requests are answered 503."""
-    request_body: int | str
-    """Largest request body in bytes, or with a unit ("1 GiB"), or "unlimited"; past it requests are answered 413."""
-
-
-class TimeoutArguments(TypedDict, total=False):
-    """``timeouts``: as [timeouts] of ``asyncgroups.toml``, in seconds."""
-
-    startup: float
-    """How long an interpreter may take to start and load its first application; 0 is no limit."""
-    queue: float
-    """How long a request may wait for a worker; past it requests are answered 503; 0 is no limit."""
-    request: float
-    """How long an application may take for one request before it is interrupted; 0 is no limit."""
-    interrupt: float
-    """From the interrupt of a request until its interpreter is given up."""
-    graceful: float
-    """How long running requests may go on when the application is stopped."""
-
-
-class ProcessGroupArguments(TypedDict, total=False):
-    """One of ``process_groups``: as [process_group.NAME] of ``asyncgroups.toml``."""
-
-    default: bool
-    """Whether it is the process group of what says nothing else."""
-    processes: int
-    """Daemon processes of the group."""
-    threads: int
-    """Threads of each application group in each process, where its mount and virtual host say nothing else."""
-    sticky: str
-    """What sends requests to one and the same process: "cookie", "client", "header:NAME" or "%{ENV:variable}"."""
-    python: str | os.PathLike[str]
-    """The python that the processes run, 3.12 or later; by default this process's."""
-    python_path: Sequence[str | os.PathLike[str]]
-    """Further folders of sys.path in each interpreter."""
-    home: str | os.PathLike[str]
-    """Working directory of the processes; by default this process's."""
-    process_env: Mapping[str, str]
-    """Variables of os.environ in the processes."""
-    user: str
-    """User that the processes run as, a name or a number; for a server that root has started."""
-    group: str
-    """Group that they run as; by default the user's."""
-    umask: str
-    """Their umask, octal: "027"."""
-    cpu_priority: int
-    """Their niceness."""
-    memory_limit: int | str
-    """Largest amount of memory that a process may have for its own; past it an allocation fails."""
-    display_name: str
-    """What process lists show."""
-    startup_timeout: float
-    """Seconds a process has to be ready; 0 is no limit."""
-    maximum_requests: int
-    """Requests after which a process is replaced; 0 is no limit."""
-    restart_interval: float
-    """Seconds after which a process is replaced; 0 is no limit."""
-    inactivity_timeout: float
-    """Seconds without a request after which a process that has had one is replaced; 0 is no limit."""
-    request_timeout: float
-    """Seconds an application may take for one request; 0 is no limit, and timeouts["request"] is the default."""
-    graceful_timeout: float
-    """Seconds for the requests of a process that is replaced."""
-    shutdown_timeout: float
-    """Seconds after that until the process is ended by force."""
+        _keep(self, "server_alias", "mounts", "aliases", "directories", "rewrites", "python_path")
 
 
 class Options(TypedDict, total=False):
@@ -182,6 +137,12 @@ class Options(TypedDict, total=False):
     """Threads that live in each group's interpreter, at most 1000."""
     preload: bool
     """Whether applications are loaded at the start, before the first request."""
+    callable: str
+    """Name of the application in scripts."""
+    script_reloading: bool
+    """Whether a script is loaded anew when its file has changed."""
+    rewrites: Sequence[RewriteArguments]
+    """Rules that set variables of each request's environment."""
     env: Mapping[str, str]
     """Variables of each request's environment."""
     process_env: Mapping[str, str]
@@ -211,6 +172,16 @@ class Arguments(Options, total=False):
     """The mounts of the server configuration."""
     virtual_hosts: Iterable[VirtualHost]
     """The virtual hosts, which come before the server configuration."""
+    aliases: Sequence[AliasArguments]
+    """URL paths bound to directories, in which there may be scripts."""
+    userdir: UserdirArguments
+    """Users' directories, under /~user."""
+    document_root: str | os.PathLike[str]
+    """Directory that the root of all URLs stands for, after mounts and aliases."""
+    directories: Sequence[DirectoryArguments]
+    """What holds for the files in directories."""
+    follow_symlinks: bool
+    """Whether symbolic links are followed where none of ``directories`` says anything."""
 
 
 def declared(arguments: Mapping[str, Any], *, source: str, single: Mount | None = None) -> Configuration:
@@ -248,13 +219,15 @@ def _is_several(value: object) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
 
 
-_KEYS = {"mounts": "mount", "virtual_hosts": "virtual_host", "process_groups": PROCESS_GROUPS}
+_KEYS = {name: key for key, name in ARRAYS.items()} | {"process_groups": PROCESS_GROUPS}
+_PATHS = frozenset({"app_dir", "directory", "document_root", "home", "path", "python", "script"})
+_SEVERAL_PATHS = frozenset({"path", "python_path"})
+_SEVERAL = frozenset({"disabled", "enabled", "extensions", "server_alias", "unset"})
+_TABLES = frozenset({"env", "limits", "process_env", "timeouts"})
 
 
 def _table(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        _KEYS.get(key, key): _value(key, value) for key, value in given.items() if value is not None or key == "app"
-    }
+    return {_KEYS.get(key, key): _value(key, value) for key, value in given.items() if value is not None}
 
 
 def _value(key: str, value: Any) -> Any:
@@ -267,17 +240,24 @@ def _value(key: str, value: Any) -> Any:
 
 def _taken(key: str, value: Any) -> Any:
     match key, value:
+        case "app", _:
+            # Nothing is asked of it here: a proxy would look for its object.
+            return value
         case "mounts" | "virtual_hosts", _ if _is_several(value):
             return [_section(one, Mount if key == "mounts" else VirtualHost) for one in value]
+        case "aliases" | "directories" | "rewrites" | "condition", _ if _is_several(value):
+            return [_table(one) if isinstance(one, Mapping) else one for one in value]
         case "process_groups", Mapping():
             return {name: _table(one) if isinstance(one, Mapping) else one for name, one in value.items()}
-        case "app_dir" | "python" | "home", os.PathLike():
+        case "userdir", Mapping():
+            return _table(value)
+        case _, os.PathLike() if key in _PATHS:
             return os.fsdecode(value)
-        case "python_path", _ if _is_several(value):
+        case _ if key in _SEVERAL_PATHS and _is_several(value):
             return [os.fsdecode(one) if isinstance(one, os.PathLike) else one for one in value]
-        case "server_alias", _ if _is_several(value):
+        case _ if key in _SEVERAL and _is_several(value):
             return list(value)
-        case "env" | "process_env" | "limits" | "timeouts", Mapping():
+        case _, Mapping() if key in _TABLES:
             return dict(value)
         case _:
             return value

@@ -23,6 +23,7 @@ class HttpdWords(FileWords):
     """
 
     nothing_mounted = "nothing is mounted; add a WSGIScriptAlias, or a <Directory> with SetHandler wsgi-script"
+    nothing_runs = "nothing is mounted, and no file is a script; one in a <Directory> with SetHandler wsgi-script is"
     global_threads = "in the WSGIDaemonProcess that it runs in"
     no_process_groups = "add a WSGIDaemonProcess"
 

@@ -1,14 +1,28 @@
 """The tables of the configuration file and their keys; the sentence under a key is its description in the JSON schema.
 
 Law: declarations only; what a value may be stands in ``values``, what two values have to do with each other in
-``contexts``. ``None`` means "not given here". May import pydantic, ``config.sticky`` and ``config.values``.
+``contexts``. ``None`` means "not given here". May import pydantic, ``config.sticky``, ``config.texts`` and
+``config.values``.
 """
 
+import itertools
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from asyncgroups.config.sticky import StickySetting
+from asyncgroups.config.texts import (
+    HANDLERS,
+    CallableName,
+    Extension,
+    FieldName,
+    Folders,
+    Handler,
+    PatternText,
+    Text,
+    UserName,
+)
 from asyncgroups.config.values import (
     ISOLATIONS,
     LOG_LEVELS,
@@ -41,14 +55,20 @@ from asyncgroups.config.values import (
 __all__ = [
     "GLOBAL_THREADS",
     "PROCESS_GROUPS",
+    "AliasSection",
+    "ConditionSection",
+    "DirectorySection",
     "Document",
+    "FileSettings",
     "GlobalSection",
     "Limits",
     "MountSection",
     "ProcessGroupSection",
+    "RewriteSection",
     "Section",
     "Settings",
     "Timeouts",
+    "UserdirSection",
     "VirtualHostSection",
 ]
 
@@ -75,7 +95,7 @@ class Section(BaseModel):
 
 
 class Settings(Section):
-    """The keys that the server configuration, a virtual host and a mount share."""
+    """The keys that the server configuration, a virtual host, a directory and a mount share."""
 
     application_group: GroupText | None = None
     """Name of the application group: %{GLOBAL}, %{SERVER}, %{RESOURCE}, %{ENV:variable} or any other text
@@ -88,8 +108,10 @@ class Settings(Section):
     "auto", an interpreter and, for extension modules that refuse to be loaded there, a process."""
     threads: Threads | None = None
     """Threads that live in the group's interpreter, at most 1000."""
-    preload: Switch | None = None
-    """Whether the application is loaded before the first request."""
+    callable: CallableName | None = None
+    """Name of the application in a script (WSGICallableObject)."""
+    script_reloading: Switch | None = None
+    """Whether a script is loaded anew when its file has changed (WSGIScriptReloading)."""
     env: Variables | None = None
     """Variables of each request's environment (SetEnv)."""
     process_env: SecretVariables | None = None
@@ -100,24 +122,160 @@ class Settings(Section):
     """First folder of the group's sys.path, relative to this file."""
 
 
+def _one_of(*choices: tuple[str, ...]) -> JsonDict:
+    """In the JSON schema: the keys of exactly one choice are given."""
+    return {"oneOf": [{"required": [*keys]} for keys in choices]}
+
+
 class MountSection(Settings):
     """[[mount]]: a URL path bound to an application (WSGIScriptAlias)."""
 
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "allOf": [_one_of(("path",), ("match",)), _one_of(("app",), ("script",))],
+            "dependencies": {"match": ["script"]},
+        }
+    )
+
+    path: MountPath | None = None
+    """URL path, decoded; "/" is the root."""
+    match: PatternText | None = None
+    """Regular expression instead of a path; its groups stand in script as \\1 to \\9 (WSGIScriptAliasMatch)."""
+    app: Application | None = None
+    """The WSGI application, "module:attribute"."""
+    script: PathText | None = None
+    """Script file in place of app, relative to this file."""
+    preload: Switch | None = None
+    """Whether the application is loaded before the first request."""
+
+
+class AliasSection(Section):
+    """[[alias]]: a URL path bound to a directory, in which there may be scripts (Alias)."""
+
     path: MountPath
     """URL path, decoded; "/" is the root."""
-    app: Application
-    """The WSGI application, "module:attribute"."""
+    directory: PathText
+    """The directory, relative to this file."""
 
 
-class VirtualHostSection(Settings):
+class UserdirSection(Section):
+    """[userdir]: /~user bound to a directory of that user's (UserDir)."""
+
+    path: Folders | None = None
+    """Directory, or several of which the first that exists counts, relative to this file; "*" is the user's name."""
+    enabled: Many[UserName] | None = None
+    """The only users who have one; by default all (UserDir enabled)."""
+    disabled: Many[UserName] | None = None
+    """Users who have none (UserDir disabled)."""
+
+
+class DirectorySection(Settings):
+    """[[directory]]: what holds for files in a directory and below it (<Directory>, <DirectoryMatch>)."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_one_of(("path",), ("match",)))
+
+    path: PathText | None = None
+    """Directory, relative to this file; "*", "?" and "[]" stand for characters of one name (<Directory>)."""
+    match: PatternText | None = None
+    """Regular expression instead of a path, searched for in the whole path of a file (<DirectoryMatch>)."""
+    handler: Annotated[Handler, must_be(f"one of {', '.join(HANDLERS)}")] | None = None
+    """Whether files are scripts: "wsgi-script", or "none", the default (SetHandler)."""
+    extensions: Many[Extension] | None = None
+    """Ends of names, such as ".wsgi", that a script has to have one of; by default any will do (AddHandler)."""
+    follow_symlinks: Switch | None = None
+    """Whether symbolic links are followed there (Options FollowSymLinks)."""
+
+
+class ConditionSection(Section):
+    """[[rewrite.condition]]: what a rule asks beyond the path (RewriteCond)."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra=_one_of(
+            ("host",),
+            ("method",),
+            *itertools.product(("test", "header"), ("match", "not_match", "equals", "not_equals")),
+        )
+    )
+
+    test: Text | None = None
+    """What is looked at, with variables such as %{HTTP_HOST}, %{HTTP:field} and %{ENV:variable} in it."""
+    host: PatternText | None = None
+    """Regular expression that the Host header has to match; in place of test and match."""
+    method: PatternText | None = None
+    """Regular expression that the method has to match; in place of test and match."""
+    header: FieldName | None = None
+    """Name of the header field that is looked at; in place of test."""
+    match: PatternText | None = None
+    """Regular expression that it has to match."""
+    not_match: PatternText | None = None
+    """Regular expression that it must not match."""
+    equals: Text | None = None
+    """Text that it has to be."""
+    not_equals: Text | None = None
+    """Text that it must not be."""
+    nocase: Switch = False
+    """Whether capital and small letters are the same ([NC])."""
+    or_next: Switch = False
+    """Whether it is enough if this condition or the next one holds ([OR])."""
+
+
+class RewriteSection(Section):
+    """[[rewrite]]: variables of the request's environment, from its path, host and headers (RewriteRule)."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_one_of(("match",), ("not_match",)))
+
+    match: PatternText | None = None
+    """Regular expression that the path has to match."""
+    not_match: PatternText | None = None
+    """Regular expression that the path must not match."""
+    nocase: Switch = False
+    """Whether capital and small letters are the same ([NC])."""
+    condition: Many[ConditionSection] = ()
+    """What else has to hold (RewriteCond)."""
+    env: Variables | None = None
+    """Variables that it sets; $1 is a group of match, %1 one of the last condition that matched ([E=NAME:VALUE])."""
+    unset: Many[VariableName] = ()
+    """Variables that it takes away ([E=!NAME])."""
+    chain: Switch = False
+    """Whether the rule after it is tried only if this one has matched ([C])."""
+    skip: Backlog = 0
+    """Number of the rules after it that are left out if it has matched ([S])."""
+    last: Switch = False
+    """Whether no rule is tried after it if it has matched ([L])."""
+
+
+class FileSettings(Settings):
+    """The keys that the server configuration and a virtual host share."""
+
+    preload: Switch | None = None
+    """Whether applications are loaded before the first request."""
+    document_root: PathText | None = None
+    """Directory that the root of all URLs stands for, after mounts and aliases, relative to this file
+    (DocumentRoot)."""
+    follow_symlinks: Switch | None = None
+    """Whether symbolic links are followed where no [[directory]] says anything; in users' directories only these count
+    (Options FollowSymLinks)."""
+    alias: Many[AliasSection] = ()
+    """URL paths bound to directories (Alias)."""
+    userdir: UserdirSection | None = None
+    """Users' directories (UserDir)."""
+    directory: Many[DirectorySection] = ()
+    """What holds for files in directories (<Directory>)."""
+    rewrite: Many[RewriteSection] | None = None
+    """Rules that set variables; a virtual host's own are in place of the server's (RewriteRule)."""
+    mount: Many[MountSection] = ()
+    """URL paths bound to applications (WSGIScriptAlias); a virtual host has the server's too, after its own."""
+
+
+class VirtualHostSection(FileSettings):
     """[[virtual_host]]: the applications of one server name (<VirtualHost>)."""
 
     server_name: HostName
     """Host name, with a port where it should count (ServerName)."""
     server_alias: Many[HostAlias] = ()
     """Other names of the same host, "*." in front stands for any (ServerAlias)."""
-    mount: Many[MountSection] = ()
-    """The mounts of this virtual host; the server's come after them."""
+    default: Switch = False
+    """Whether it answers for the names that are nobody's; by default the server configuration does."""
 
 
 class GlobalSection(Section):
@@ -206,7 +364,7 @@ class ProcessGroupSection(Section):
     """Seconds after that until the process is ended by force (shutdown-timeout=)."""
 
 
-class Document(Settings):
+class Document(FileSettings):
     """The whole file; the top level is the server configuration."""
 
     bind: Many[Bind] = ("127.0.0.1:8000",)
@@ -231,7 +389,5 @@ class Document(Settings):
     """What a client can make the server hold."""
     timeouts: Timeouts = Timeouts()
     """Seconds that things may take."""
-    mount: Many[MountSection] = ()
-    """URL paths bound to applications (WSGIScriptAlias)."""
     virtual_host: Many[VirtualHostSection] = ()
     """The applications of further server names (<VirtualHost>)."""

@@ -15,8 +15,6 @@ from asyncgroups.config.words import VARIABLES, Loc, Words, as_written
 
 __all__ = ["Problems", "lines_of", "loc_of", "without"]
 
-STAND_IN = "stand:in"
-
 # Of TOML's tokens (section "String") only those that hide or end a line; a multi-line string may end in five quotes.
 _TOKEN = re.compile(
     r'''"""(?:\\.|[^\\])*?"{3,5} | \'{3}.*?\'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*' | \#[^\n]*'''
@@ -78,16 +76,12 @@ def loc_of(error: ErrorDetails) -> Loc:
 
 
 def without(table: Mapping[str, Any], dropped: Iterable[Loc]) -> dict[str, Any]:
-    """A copy of ``table`` that lacks the values at these places, so that what is left can be checked as well.
-
-    A mount keeps an ``app``: no rule asks which, and the mount's other keys are worth checking.
-    """
+    """A copy of ``table`` that lacks the values at these places, so that what is left can be checked as well."""
     gone = frozenset(dropped)
 
     def copy(value: Any, loc: Loc) -> Any:
         if isinstance(value, dict):
-            left = {key: copy(item, (*loc, key)) for key, item in value.items() if (*loc, key) not in gone}
-            return left | ({"app": STAND_IN} if loc[-2:-1] == ("mount",) and (*loc, "app") in gone else {})
+            return {key: copy(item, (*loc, key)) for key, item in value.items() if (*loc, key) not in gone}
         if isinstance(value, list | tuple):
             return [copy(item, (*loc, index)) for index, item in enumerate(value) if (*loc, index) not in gone]
         return value

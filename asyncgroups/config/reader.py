@@ -26,7 +26,22 @@ __all__ = ["Override", "from_mapping", "is_apache", "read"]
 
 PATH_KEYS = frozenset({"app_dir", "python_path", "certfile", "keyfile", "ca_certs"})
 INHERITED_KEYS = frozenset({"app_dir", "application_group", "preload", "threads"})
-REQUIRED_KEYS = frozenset({"path", "server_name"})  # and app, for which another can stand in
+REQUIRED_KEYS = frozenset(
+    {
+        "path",
+        "match",
+        "not_match",
+        "server_name",
+        "directory",
+        "test",
+        "host",
+        "method",
+        "header",
+        "equals",
+        "not_equals",
+    }
+)
+"""Without these it cannot be told what an element of an array is for; other keys of it are worth checking alone."""
 
 
 class Override(NamedTuple):

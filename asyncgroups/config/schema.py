@@ -2,7 +2,7 @@
 
 Law: pure. Whatever the reader accepts is valid here; what only ``contexts`` can know (folders, groups that disagree) is
 not checked. In the words of draft 7, which the editors' TOML plug-ins share.
-May import pydantic, ``config.model`` and ``config.contexts``.
+May import pydantic, ``config.model`` and ``config.merging``.
 """
 
 from typing import Any, override
@@ -10,7 +10,7 @@ from typing import Any, override
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from asyncgroups.config.contexts import DEFAULTS
+from asyncgroups.config.merging import DEFAULTS
 from asyncgroups.config.model import PROCESS_GROUPS, Document
 
 __all__ = ["schema"]

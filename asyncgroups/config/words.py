@@ -14,13 +14,19 @@ from pydantic_core import ErrorDetails
 
 from asyncgroups.config.model import (
     PROCESS_GROUPS,
+    AliasSection,
+    ConditionSection,
+    DirectorySection,
     Document,
+    FileSettings,
     GlobalSection,
     Limits,
     MountSection,
     ProcessGroupSection,
+    RewriteSection,
     Section,
     Timeouts,
+    UserdirSection,
     VirtualHostSection,
 )
 from asyncgroups.config.values import SHOWN_CHARACTERS, shown
@@ -30,19 +36,41 @@ __all__ = ["ARRAYS", "VARIABLES", "FileWords", "Loc", "PythonWords", "Raised", "
 type Loc = tuple[int | str, ...]
 """Where a value stands: keys, and indices into arrays; ("mount", 0, "threads")."""
 
+ABOUT_FILES: Mapping[tuple[str, ...], type[Section]] = MappingProxyType(
+    {
+        ("mount",): MountSection,
+        ("alias",): AliasSection,
+        ("userdir",): UserdirSection,
+        ("directory",): DirectorySection,
+        ("rewrite",): RewriteSection,
+        ("rewrite", "condition"): ConditionSection,
+    }
+)
 TABLES: Mapping[tuple[str, ...], type[Section]] = MappingProxyType(
     {
         (): Document,
-        ("mount",): MountSection,
         ("virtual_host",): VirtualHostSection,
-        ("virtual_host", "mount"): MountSection,
+        **ABOUT_FILES,
+        **{("virtual_host", *names): section for names, section in ABOUT_FILES.items()},
         ("global",): GlobalSection,
         ("limits",): Limits,
         ("timeouts",): Timeouts,
         (PROCESS_GROUPS,): ProcessGroupSection,
     }
 )
-ARRAYS = frozenset({"mount", "virtual_host"})
+ARRAYS: Mapping[str, str] = MappingProxyType(
+    {
+        "mount": "mounts",
+        "virtual_host": "virtual_hosts",
+        "alias": "aliases",
+        "directory": "directories",
+        "rewrite": "rewrites",
+        "condition": "condition",
+    }
+)
+"""The arrays of tables, and what they are called in Python. An alias has a ``directory`` as well, which is none."""
+CLASSES: Mapping[int | str, str] = MappingProxyType({"mount": "Mount", "virtual_host": "VirtualHost"})
+"""What in Python is an object of a class; other tables are dicts."""
 SECRET = "process_env"
 """The table whose values are never shown: people keep their passwords there."""
 VARIABLES = frozenset({"env", SECRET})
@@ -70,12 +98,14 @@ class Raised:
 class Words(ABC):
     """The words of one kind of configuration.
 
-    nothing_mounted: sentence for one that mounts nothing. global_threads: where the threads of GLOBAL are set.
+    nothing_mounted: sentence for one that mounts nothing. nothing_runs: for one that leads to files, none of which is
+    a script. global_threads: where the threads of GLOBAL are set.
     no_process_groups: what to do where there are none.
     host_path_first: whether the main interpreter's own ``sys.path`` comes before an ``app_dir`` that nobody has given.
     """
 
     nothing_mounted: str
+    nothing_runs: str
     global_threads: str
     no_process_groups: str
     host_path_first: bool
@@ -104,7 +134,7 @@ class Words(ABC):
                 return self._no_table(error)
             case "refused" if error["loc"][-1] == "app" and not issubclass(type(value), str):
                 return self._no_application(error)
-            case "tuple_type" if error["loc"][-1] in ARRAYS:
+            case "tuple_type" if _names(error["loc"]) in TABLES:
                 return self._no_array(error)
             case "tuple_type":
                 return f"must be a list of strings, not {shown(value)}" + (
@@ -140,6 +170,7 @@ class FileWords(Words):
     """The words of a TOML file, and of the command line, which says what could stand in one."""
 
     nothing_mounted = "nothing is mounted; add a [[mount]] with a path and an app"
+    nothing_runs = 'nothing is mounted, and no file is a script; a [[directory]] with handler = "wsgi-script" has some'
     global_threads = "in [global] threads"
     no_process_groups = "describe it in a [process_group.NAME]"
     host_path_first = False
@@ -190,6 +221,7 @@ class PythonWords(Words):
     """
 
     nothing_mounted = "nothing is mounted; give mounts=[Mount(path, app)]"
+    nothing_runs = "nothing is mounted, and no file is a script; one of directories needs handler='wsgi-script'"
     global_threads = "with global_threads"
     no_process_groups = "describe it in process_groups"
     host_path_first = True
@@ -203,11 +235,14 @@ class PythonWords(Words):
             return "global_threads"
         if self._single and loc[:2] == ("mount", 0):
             loc = loc[2:] or ("app",)
-        inside = [at for at, part in enumerate(loc) if isinstance(part, str) and part in VARIABLES][:1]
         if loc[:1] == (PROCESS_GROUPS,):
             return super().place(("process_groups", *loc[1:]))
-        arrays = loc[: inside[0]] if inside else loc
-        return super().place(tuple(f"{part}s" if part in ARRAYS else part for part in arrays) + loc[len(arrays) :])
+        return super().place(
+            tuple(
+                ARRAYS[part] if isinstance(part, str) and part in ARRAYS and _names(loc[: at + 1]) in TABLES else part
+                for at, part in enumerate(loc)
+            )
+        )
 
     def sentence(self, error: ErrorDetails) -> str:
         """As for a file, with Python's True and False."""
@@ -218,9 +253,9 @@ class PythonWords(Words):
 
     def unknown_argument(self, name: str, known: Collection[str]) -> str:
         """What to say of a keyword argument that there is not; ``known`` are those that there are."""
-        if self._single and name in ("mounts", "virtual_hosts"):
+        if self._single and name in ("aliases", "directories", "mounts", "virtual_hosts"):
             return f"unknown argument; single() is about one application: write ApplicationGroups({name}=[...])"
-        if name in _keys(Document) and name not in {*ARRAYS, "global"}:
+        if name in _keys(Document) and name not in {*_keys(FileSettings), "virtual_host", "global"}:
             return "belongs to the server around this application: give it there"
         return "unknown argument" + _resembling(name, known)
 
@@ -229,14 +264,15 @@ class PythonWords(Words):
         return "unknown key" + _resembling(key, _keys(TABLES[tuple(here)]))
 
     def _no_table(self, error: ErrorDetails) -> str:
-        names = _names(error["loc"])
-        if names[-1] in ARRAYS:
-            return "must be a Mount" if names[-1] == "mount" else "must be a VirtualHost"
-        return "must be a dict" + _unless_secret(names[-1], error["input"])
+        name = _names(error["loc"])[-1]
+        return (
+            f"must be a {CLASSES[name]}" if name in CLASSES else "must be a dict" + _unless_secret(name, error["input"])
+        )
 
     def _no_array(self, error: ErrorDetails) -> str:
-        one = "Mount" if error["loc"][-1] == "mount" else "VirtualHost"
-        return f"must be a list of {one} objects" + (
+        name = error["loc"][-1]
+        kind = f"{CLASSES[name]} objects" if name in CLASSES else "dicts"
+        return f"must be a list of {kind}" + (
             f", not {shown(error['input'])}" if isinstance(error["input"], Raised) else ""
         )
 
