@@ -258,6 +258,10 @@ class TableReader:
         target = self._pattern((*loc, "script"), section.script, escape=_as_it_is, kind=ScriptTarget)
         if pattern is None or target is None:
             return None
+        for group in re.finditer(r"\\([1-9])", section.script):
+            if int(group[1]) > pattern.groups:
+                sentence = f"the expression has {pattern.groups or 'no'} group{'s' * (pattern.groups != 1)}"
+                self._problems.add((*loc, "script"), str(PatternSyntaxError(section.script, group.span(), sentence)))
         return ScriptMatch(pattern=pattern, target=target, place=place)
 
     def _one_of(self, context: Context[DirectorySection], first: str, second: str) -> str | None:

@@ -37,21 +37,23 @@ class Expression:
     """A regular expression as Apache reads it (PCRE), on text.
 
     text: as written. Raises PatternSyntaxError.
-    nocase: whether capital and small ASCII letters are the same ([NC]).
+    nocase: whether capital and small ASCII letters are the same ([NC]). groups: how many there are.
     """
 
-    __slots__ = ("_search", "text")
+    __slots__ = ("_search", "groups", "text")
 
     def __init__(self, text: str, *, nocase: bool = False) -> None:
         self.text: str = text
         # ASCII: what a byte is for Apache. `\w` is no letter that a file system might spell in two ways.
         flags = regex.VERSION0 | regex.ASCII | (regex.IGNORECASE if nocase else 0)
         try:
-            self._search = regex.compile(_with_strict_ends(text), flags).search
+            compiled = regex.compile(_with_strict_ends(text), flags)
         except regex.error as error:
             # The position is one in the expression as it was handed on: beyond a "$" it may be off by some characters.
             at = min(getattr(error, "pos", None) or 0, max(len(text) - 1, 0))
             raise PatternSyntaxError(text, (at, at + 1), getattr(error, "msg", str(error))) from None
+        self.groups: int = compiled.groups
+        self._search = compiled.search
 
     def __repr__(self) -> str:
         return f"<Expression: {self.text}>"

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from asyncgroups.config.configuration import Configuration
 from asyncgroups.config.contexts import Contexts
@@ -26,21 +27,10 @@ __all__ = ["Override", "from_mapping", "is_apache", "read"]
 
 PATH_KEYS = frozenset({"app_dir", "python_path", "certfile", "keyfile", "ca_certs"})
 INHERITED_KEYS = frozenset({"app_dir", "application_group", "preload", "threads"})
-REQUIRED_KEYS = frozenset(
-    {
-        "path",
-        "match",
-        "not_match",
-        "server_name",
-        "directory",
-        "test",
-        "host",
-        "method",
-        "header",
-        "equals",
-        "not_equals",
-    }
-)
+REQUIRED_KEYS = frozenset({"directory", "path", "server_name"}) | {
+    *("match", "not_match", "equals", "not_equals"),
+    *("test", "host", "method", "header"),
+}
 """Without these it cannot be told what an element of an array is for; other keys of it are worth checking alone."""
 
 
@@ -170,18 +160,18 @@ def _checked(table: Mapping[str, Any], problems: Problems) -> tuple[Document | N
         errors = error.errors(include_url=False)
     for detail in errors:
         problems.add(loc_of(detail), problems.words.sentence(detail))
-    dropped = frozenset(_whole(loc_of(detail)) for detail in errors)
+    dropped = frozenset(_whole(detail) for detail in errors)
     try:
         return Document.model_validate(without(table, dropped)), dropped
     except ValidationError:
         return None, dropped
 
 
-def _whole(loc: Loc) -> Loc:
-    """What to leave out where the value at ``loc`` is wrong: it, or the mount or virtual host that needs it."""
-    if len(loc) > 2 and loc[-1] in REQUIRED_KEYS and loc[-3] in ARRAYS:
-        return loc[:-1]
-    return loc
+def _whole(error: ErrorDetails) -> Loc:
+    """What to leave out where a value is wrong: it, or the mount or virtual host that needs it."""
+    loc = loc_of(error)
+    is_needed = len(loc) > 2 and loc[-1] in REQUIRED_KEYS and loc[-3] in ARRAYS
+    return loc[:-1] if is_needed and error["type"] != "extra_forbidden" else loc
 
 
 def _read_text(path: str, source: str) -> str:

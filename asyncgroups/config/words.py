@@ -126,6 +126,8 @@ class Words(ABC):
         match error["type"]:
             case "invalid_key":
                 return "a key must be a string"
+            case "extra_forbidden" if _names(error["loc"])[-2:] == ("directory", "preload"):
+                return "unknown key here; what a directory holds is known with the first request for it only"
             case "extra_forbidden":
                 return self._unknown(error["loc"])
             case "missing":
@@ -190,11 +192,12 @@ class FileWords(Words):
 
     def _no_table(self, error: ErrorDetails) -> str:
         name, value = str(error["loc"][-1]), error["input"]
+        header = ".".join(quoted(part) for part in as_written(error["loc"]) if isinstance(part, str))
         return (
             "must be one table"
             + _unless_secret(name, value)
             + (
-                f"; write [{name}], not [[{name}]]"
+                f"; write [{header}], not [[{header}]]"
                 if isinstance(value, list) and value and isinstance(value[0], dict)
                 else ""
             )

@@ -27,6 +27,8 @@ BEYOND_A_SCHEMA = {
     "inherited_mounts_disagree": "what another mount says",
     "main_interpreter": "what the group is called",
     "nothing_mounted": "nothing is mounted",
+    "nothing_runs": "what is in a directory",
+    "users_without_a_path": "what the server says as well",
     "nowhere_to_listen": "an empty list is one",
     "tls_without_certificate": "what stands beside a key",
     "tls_without_key": "what stands beside a key",
