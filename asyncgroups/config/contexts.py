@@ -122,11 +122,11 @@ class Contexts:
             self._check_keys(mount)
         own = {context.loc: self._reader.tables(context, self._mounts[context.loc]) for context in self._contexts}
         server = own[()]
-        self._reader.check_users((), server)
+        self._reader.check_users((), server, together=server)
         result: dict[Loc, Tables] = {(): server}
         for host in self._hosts:
             result[host.loc] = within(own[host.loc], server, label=f" in {self._place(host.loc)}")
-            self._reader.check_users(host.loc, result[host.loc])
+            self._reader.check_users(host.loc, own[host.loc], together=result[host.loc])
         for context in self._contexts:
             around = (self._server,) if context is self._server else (context, self._server)
             for _, section in own[context.loc].sections:

@@ -184,9 +184,14 @@ class TableReader:
             follow_symlinks=section.follow_symlinks,
         )
 
-    def check_users(self, loc: Loc, tables: Tables) -> None:
-        """``tables``: what the context at ``loc`` and those around it say together."""
-        if "place" in tables.users and "path" not in tables.users and (*loc, "userdir", "path") not in self._dropped:
+    def check_users(self, loc: Loc, own: Tables, *, together: Tables) -> None:
+        """Who has a directory has to have a path to it; who has none needs none.
+
+        own: what the context at ``loc`` says. together: with what those around it say.
+        """
+        users = own.users
+        is_meant = bool(users.get("enabled")) or ("place" in users and not users.keys() & {"enabled", "disabled"})
+        if is_meant and "path" not in together.users and (*loc, "userdir", "path") not in self._dropped:
             self._problems.add((*loc, "userdir", "path"), "is missing")
 
     def _aliases(
