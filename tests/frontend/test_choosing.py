@@ -1,0 +1,294 @@
+"""Looking for scripts in threads: what is found, what is refused, and who waits for a file system that hangs."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncgroups.errors import FilesUnreachable, Overloaded, PatternTooSlow, ScriptNotFound
+from asyncgroups.frontend import choosing
+from asyncgroups.frontend.choosing import Scripts, look, version_of
+from asyncgroups.selection import Choice, Search, Selection
+from asyncgroups.selection.directories import Glob, Section, Sections
+from asyncgroups.selection.files import Files
+from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
+from asyncgroups.selection.mounts import GroupSettings, Mount, MountTable
+from asyncgroups.selection.names import parse
+from asyncgroups.selection.patterns import Groups
+from asyncgroups.selection.rewrite import Rules
+from asyncgroups.selection.trees import Alias, Trees, UserDirectories
+from tests.serving import until
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS = GroupSettings(app_dir="/")
+
+
+class Hanging:
+    """Stands for a file system: asked for a file of the name ``hangs``, it says nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.ends = threading.Event()
+        self.held = 0
+
+    async def holds(self, number: int) -> None:
+        """Wait until so many threads are held up."""
+        with anyio.fail_after(10):
+            while self.held < number:  # noqa: ASYNC110 - it is a thread that changes it
+                await anyio.sleep(0.001)
+
+    def search(self, text: str) -> Groups | None:
+        if text.endswith("/hangs"):
+            self.held += 1
+            assert self.ends.wait(30)
+        if text.endswith("/slow"):
+            raise PatternTooSlow("it takes too long")
+        if text.endswith("/fails"):
+            raise OSError(5, "Input/output error")
+        return None
+
+
+def mount(path: str = "", **changes: Any) -> Mount:
+    return Mount(
+        path=path,
+        application="",
+        application_group=parse("%{RESOURCE}"),
+        env={},
+        settings=SETTINGS,
+        place="directory[0]",
+        **changes,
+    )
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    hanging = Hanging()
+    yield hanging
+    hanging.ends.set()
+
+
+@pytest.fixture
+def selection(tmp_path: Path, hanging: Hanging) -> Selection:
+    for name in ("app.wsgi", "hangs", "slow", "fails"):
+        (tmp_path / name).write_text("")
+    for user in ("alice", "bob"):
+        (tmp_path / "second" / user).mkdir(parents=True)
+    (tmp_path / "first/alice").mkdir(parents=True)
+    (tmp_path / "second/alice/app.wsgi").write_text("")
+    files = Files(
+        trees=Trees(
+            users=UserDirectories(patterns=(f"{tmp_path}/first/*", f"{tmp_path}/second/*"), place="userdir"),
+            document_root=Alias(path="", target=str(tmp_path), place="document_root"),
+        ),
+        sections=Sections(
+            [
+                Section(where=hanging, settings={}, place="directory[1]"),
+                Section(where=Glob(str(tmp_path)), settings={"handler": "wsgi-script"}, place="directory[0]"),
+            ]
+        ),
+        rules=Rules([]),
+        merge=lambda _, __: (mount(), "application"),
+    )
+    server = VirtualHost(
+        server_name="www.example.com",
+        mounts=MountTable([]),
+        inherited=MountTable([]),
+        place="server config",
+        files=files,
+    )
+    return Selection(VirtualHosts(server, []), {})
+
+
+@pytest.fixture
+def scripts(selection: Selection) -> Scripts:
+    return Scripts(selection, timeout=30)
+
+
+def search(selection: Selection, path: str) -> Search:
+    chosen = selection.choose(host=None, port=80, raw_path=path.encode(), env=None)
+    assert isinstance(chosen, Search)
+    return chosen
+
+
+async def test_found(scripts: Scripts, selection: Selection, tmp_path: Path) -> None:
+    """A script is found with its version, and becomes the mount of its request."""
+    chosen = await scripts.settle(search(selection, "/app.wsgi/rest"))
+    assert chosen.mount.script == f"{tmp_path}/app.wsgi"
+    assert chosen.application_group == "www.example.com|/app.wsgi"
+    assert chosen.path_info == b"/rest"
+    assert chosen.version == version_of(f"{tmp_path}/app.wsgi")
+
+
+async def test_users(scripts: Scripts, selection: Selection, tmp_path: Path) -> None:
+    """Of several places the first counts that has the script; where none has it the reason names all of them."""
+    chosen = await scripts.settle(search(selection, "/~alice/app.wsgi"))
+    assert chosen.mount.script == f"{tmp_path}/second/alice/app.wsgi"
+    with pytest.raises(ScriptNotFound) as refused:
+        await scripts.settle(search(selection, "/~bob/app.wsgi"))
+    assert str(refused.value) == (
+        f"'{tmp_path}/first/bob': No such file or directory; "
+        f"'{tmp_path}/second/bob/app.wsgi': No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        ("/none", ScriptNotFound, "No such file"),
+        ("/second", ScriptNotFound, "is a directory"),
+        ("/slow", PatternTooSlow, "too long"),
+        ("/fails", FilesUnreachable, "Input/output error"),
+    ],
+)
+async def test_refused(scripts: Scripts, selection: Selection, path: str, error: type[Exception], words: str) -> None:
+    """What a thread has met is raised where it is waited for; a system that fails is told from a file that is not."""
+    for _ in range(2):  # the thread has outlived the first
+        with pytest.raises(error, match=words):
+            await scripts.settle(search(selection, path))
+
+
+async def test_a_file_system_that_hangs(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
+    """While a file system says nothing the event loop goes on, and so do requests for other scripts."""
+    done: list[str] = []
+
+    async def hang() -> None:
+        await scripts.settle(search(selection, "/hangs"))
+        done.append("/hangs")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(choosing.THREADS - 1):
+            tasks.start_soon(hang)
+        await hanging.holds(choosing.THREADS - 1)
+        with anyio.fail_after(10):
+            for _ in range(50):
+                await scripts.settle(search(selection, "/app.wsgi"))
+        assert done == []
+        hanging.ends.set()
+    assert len(done) == choosing.THREADS - 1
+
+
+async def test_all_threads_hang(selection: Selection, hanging: Hanging) -> None:
+    """When no thread is left requests wait for ``timeouts.queue`` and are refused; once one is free they go on."""
+    scripts = Scripts(selection, timeout=0.2)
+
+    async def hang() -> None:
+        with pytest.raises(FilesUnreachable, match=r"within 0.2 s \(timeouts.queue\)"):
+            await scripts.settle(search(selection, "/hangs"))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3 * choosing.THREADS):
+            tasks.start_soon(hang)
+    assert hanging.held == choosing.THREADS
+    with pytest.raises(FilesUnreachable):
+        await scripts.settle(search(selection, "/app.wsgi"))
+    assert repr(scripts).startswith(f"<Scripts: <_Seekers: {choosing.THREADS} threads, ")
+    hanging.ends.set()
+    with anyio.fail_after(10):
+        await scripts.settle(search(selection, "/app.wsgi"))
+    assert hanging.held == choosing.THREADS  # what had been given up was not begun any more
+
+
+async def test_cancelled(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
+    """A cancellation waits for no file system, and what it has left is not looked for any more."""
+    begun = time.monotonic()
+    for _ in range(choosing.THREADS + 3):
+        with anyio.move_on_after(0.05):
+            await scripts.settle(search(selection, "/hangs"))
+    assert time.monotonic() - begun < 10
+    hanging.ends.set()
+    await scripts.settle(search(selection, "/app.wsgi"))
+    assert hanging.held == choosing.THREADS
+
+
+async def test_many_wait(
+    scripts: Scripts, selection: Selection, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than so many requests wait for a thread; one more is refused at once."""
+    monkeypatch.setattr(choosing, "WAITING", 5)
+    async with anyio.create_task_group() as tasks:
+        for number in range(choosing.THREADS):
+            tasks.start_soon(scripts.settle, search(selection, "/hangs"))
+            await hanging.holds(number + 1)
+        for _ in range(5):
+            tasks.start_soon(scripts.settle, search(selection, "/app.wsgi"))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Overloaded, match="5 requests wait"):
+            await scripts.settle(search(selection, "/app.wsgi"))
+        hanging.ends.set()
+
+
+def test_several_loops(scripts: Scripts, selection: Selection) -> None:
+    """The threads serve several event loops at once."""
+    found: list[Choice] = []
+
+    async def ask() -> None:
+        found.extend([await scripts.settle(search(selection, "/app.wsgi")) for _ in range(20)])
+
+    loops = [threading.Thread(target=anyio.run, args=(ask,)) for _ in range(3)]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join(30)
+    assert len(found) == 60
+
+
+async def test_threads_end(scripts: Scripts, selection: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that has nothing to do ends, and the next request has another."""
+    monkeypatch.setattr(choosing, "IDLE", 0.01)
+    for _ in range(2):
+        await scripts.settle(search(selection, "/app.wsgi"))
+        until(lambda: "0 threads" in repr(scripts), what="the end of the thread")
+
+
+@pytest.mark.parametrize("script_reloading", [True, False])
+async def test_scripts_that_the_configuration_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script_reloading: bool
+) -> None:
+    """The file of a script that a mount names is asked for once a second, and never if it is not to be reloaded."""
+    path = tmp_path / "app.wsgi"
+    path.write_text("one")
+    named = mount("/app", script=str(path), script_reloading=script_reloading)
+    server = VirtualHost(server_name=None, mounts=MountTable([named]), inherited=MountTable([]), place="server config")
+    selection = Selection(VirtualHosts(server, []), {})
+    scripts = Scripts(selection, timeout=30)
+    choice = selection.choose(host=None, port=80, raw_path=b"/app", env=None)
+    settled = await scripts.settle(choice)
+    if not script_reloading:
+        assert settled is choice
+        return
+    first = version_of(str(path))
+    assert settled.version == first
+    path.write_text("another")
+    assert (await scripts.settle(choice)).version == first
+    monkeypatch.setattr(choosing, "FRESH", 0.0)
+    assert (await scripts.settle(choice)).version == version_of(str(path)) != first
+    path.unlink()
+    with pytest.raises(ScriptNotFound, match="No such file"):
+        await scripts.settle(choice)
+    path.write_text("back")
+    assert (await scripts.settle(choice)).version == version_of(str(path))
+
+
+async def test_a_named_script_that_is_none(tmp_path: Path) -> None:
+    """A folder or a fifo in the place of a script is not found, and nothing waits for it."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo"):
+        with pytest.raises(ScriptNotFound, match="is no regular file"):
+            version_of(str(path))
+
+
+def test_look_closes_what_it_opens(selection: Selection) -> None:
+    """However a search ends, it leaves no descriptor behind."""
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for path in ("/app.wsgi", "/none", "/fails", "/second", "/~bob/x"):
+        for _ in range(3):
+            try:
+                look(search(selection, path))
+            except ScriptNotFound, OSError:
+                pass
+    assert (len(os.listdir("/proc/self/fd")) if before else 0) == before
