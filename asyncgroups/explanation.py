@@ -330,8 +330,9 @@ def _what_is_in(virtual_host: VirtualHost) -> str:
     paths = [mount.path or "/" for table in (virtual_host.mounts, virtual_host.inherited) for mount in table]
     more = f" and {len(paths) - _MOUNTS_NAMED} more" if len(paths) > _MOUNTS_NAMED else ""
     mounts = f", whose mounts are {', '.join(paths[:_MOUNTS_NAMED])}{more}" if paths else ", which has no mounts"
-    places = virtual_host.files.trees.places if virtual_host.files is not None else ()
-    return f"{mounts}; nor does a URL like it lead to files by {', '.join(places)}" if places else mounts
+    trees = virtual_host.files.trees if virtual_host.files is not None else None
+    places = (*trees.places, *trees.patterns) if trees is not None else ()
+    return f"{mounts}; nor do {', '.join(places)} lead anywhere" if places else mounts
 
 
 def _encode(path: str) -> bytes:

@@ -142,6 +142,7 @@ class Origins:
         return f"{place}{self._line(place)}"
 
     def _line(self, place: str) -> str:
+        place = place.partition(" in ")[0]  # what a virtual host inherits
         while place and place not in self._lines:  # what stands inside a value has the line of that
             place = place.rpartition(".")[0]
         return f" ({self._name}:{self._lines[place]})" if place else ""

@@ -219,6 +219,8 @@ def _say_what_is_served(configuration: Configuration, lifecycle: Lifecycle) -> N
             "" if threads == 1 else "s",
             ", a process of its own" if mount.settings.isolation == "process" else "",
         )
+    if places := configuration.asked():
+        _log.info("scripts are looked for with requests: %s", ", ".join(places))
 
 
 def _label(selection: Selection, host: VirtualHost, mount: Mount, port: int | None) -> str:

@@ -20,6 +20,7 @@ from asyncgroups.errors import ConfigurationError, RequestRefused
 
 if TYPE_CHECKING:
     from asyncgroups.config import Configuration
+    from asyncgroups.loading import Group
 
 __all__ = ["main"]
 
@@ -137,15 +138,13 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         click.echo(f"asyncgroups: {configuration.source}: {error}", err=True)
         sys.exit(2)
     groups = groups_of(configuration, process_env=os.environ)
-    counts = [
-        _count(sum(not mounted.inherited for mounted in configuration.mounts()), "mount"),
-        _count(len(configuration.virtual_hosts), "virtual host"),
-        _count(len(groups), "application group"),
-    ]
-    print_out(f"{printable(configuration.source)}: no errors; {', '.join(counts)}")
+    source = printable(configuration.source)
+    print_out(f"{source}: no errors; {', '.join(_counts(configuration, groups))}")
+    if places := configuration.asked():
+        where = ", ".join(map(printable, places))
+        print_out(f"{source}: requests tell which scripts, and so which application groups, there are in {where}")
     if configuration.remarks:
         told = _count(len(configuration.remarks), "remark")
-        source = printable(configuration.source)
         click.echo(f"asyncgroups: {told} on what was not translated; asyncgroups migrate {source} lists them", err=True)
     if load:
         from asyncgroups.cli.loads import load_all  # noqa: PLC0415 - as above
@@ -266,6 +265,23 @@ def _lines_of(rows: Sequence[tuple[str, str | None, str | None]]) -> list[str]:
     return [
         f"{name:17}  {value:{width}}  ({reason})" if reason else f"{name:17}  {value}" for name, value, reason in shown
     ]
+
+
+def _counts(configuration: Configuration, groups: Sequence[Group]) -> list[str]:
+    hosts = (configuration.server, *configuration.virtual_hosts)
+    files = [host.files for host in hosts if host.files is not None]
+    # What virtual hosts inherit is there once, wherever it counts.
+    patterns = {place.partition(" in ")[0] for one in files for place in one.trees.patterns}
+    directories = {section.place for one in files for section in one.sections}
+    rules = {rule.place for one in files for rule in one.rules}
+    counts = [
+        _count(sum(not mounted.inherited for mounted in configuration.mounts()) + len(patterns), "mount"),
+        _count(len(configuration.virtual_hosts), "virtual host"),
+        _count(len(groups), "application group"),
+    ]
+    if directories:
+        counts.append(f"{len(directories)} director{'y' if len(directories) == 1 else 'ies'}")
+    return [*counts, _count(len(rules), "rule")] if rules else counts
 
 
 def _count(number: int, thing: str) -> str:

@@ -146,6 +146,13 @@ class Configuration:
             for mount in table
         )
 
+    def asked(self) -> tuple[str, ...]:
+        """Places of what only the file system can be asked about: aliases, user directories, patterns and the like."""
+        hosts = (self.server, *self.virtual_hosts)
+        trees = [host.files.trees for host in hosts if host.files is not None]
+        places = [place.partition(" in ")[0] for one in trees for place in (*one.places, *one.patterns)]
+        return tuple(dict.fromkeys(places))
+
     def __repr__(self) -> str:
         mounts = sum(1 for mounted in self.mounts() if not mounted.inherited)
         hosts = len(self.virtual_hosts)

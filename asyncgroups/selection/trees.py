@@ -152,9 +152,13 @@ class Trees:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where all that leads to files stands in the configuration, in the order in which it is asked."""
-        rest = (self._users, self._document_root)
-        return tuple(one.place for one in (*self._aliases, *self._matches, *rest) if one is not None)
+        """Where all that leads to files stands in the configuration, mounts by pattern apart."""
+        return tuple(one.place for one in (*self._aliases, self._users, self._document_root) if one is not None)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Where the mounts by pattern stand in the configuration, in their order."""
+        return tuple(one.place for one in self._matches)
 
     def locate(self, raw_path: bytes, path: str, *, mounted: int = -1) -> tuple[Candidate, ...] | None:
         """Where the script for a path may lie: in one place, in the first of several that exists, or nowhere.
