@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _APPLICATION = re.compile(r"[^/\\:]+:[^/\\:]+")
 
 _OVERRIDES = {
@@ -250,7 +251,7 @@ def _fields(lines: Sequence[str]) -> list[tuple[bytes, bytes]]:
     fields = []
     for line in lines:
         name, colon, value = line.partition(":")
-        if not name or not colon or name.strip() != name or not line.isascii():
+        if not colon or not _TOKEN.fullmatch(name) or not line.isascii() or not line.isprintable():
             raise click.UsageError(f"--header {line!r}: write NAME:VALUE.")
         fields.append((name.lower().encode(), value.strip().encode()))
     return fields
