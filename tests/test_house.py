@@ -101,6 +101,7 @@ ALLOWED = {
     "asyncgroups.worker.journal",
     "asyncgroups.worker.loader",
     "asyncgroups.worker.main",
+    "asyncgroups.worker.module",
     "asyncgroups.worker.refusals",
     "asyncgroups.worker.region",
     "asyncgroups.worker.script",

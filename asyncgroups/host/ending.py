@@ -1,4 +1,4 @@
-"""How a process that holds interpreters comes to its end, whatever is stuck inside it. Standard library.
+"""How a process that holds interpreters comes to its end, whatever is stuck inside it. Standard library, ``worker``.
 
 Guarantees:
 
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from asyncgroups.host.interpreters import run_apart
+from asyncgroups.worker import module
 
 __all__ = ["deadline", "end", "watch_signals"]
 
@@ -60,6 +61,7 @@ def deadline(seconds: float, *, status: int, words: str) -> Iterator[None]:
 def end(status: int) -> NoReturn:
     """Run the main interpreter's atexit functions, which nothing bounds, and end the process with ``status``."""
     try:
+        module.stop()
         # os._exit runs none, and GLOBAL's applications may have registered some.
         atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
         with contextlib.suppress(Exception):

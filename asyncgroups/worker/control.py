@@ -2,7 +2,8 @@
 
 In the server an interpreter has one front end. In a daemon process several may share it. Guarantees:
 
-- The control thread runs no application code but the atexit functions, so that it answers as long as anything can.
+- The control thread runs no application code but what the application wants to be run at the end, so that it answers
+  as long as anything can.
 - A front end's numbers are its own: an interrupt of one of them hits no exchange of another's.
 - A front end that leaves, in whatever way, takes along what it has asked for, and nothing else. The last one ends the
   interpreter.

@@ -69,6 +69,7 @@ class Crew:
         self._daemon = daemon
         self._lock = threading.Lock()
         self._posts = 0
+        self._begun = 0
         self._due = 0
         """Threads that have a post, or wait for one."""
         self._threads: list[threading.Thread] = []
@@ -87,6 +88,8 @@ class Crew:
             self._posts += 1
             is_full = self._limit is not None and self._due >= self._limit
             self._due += not is_full
+            self._begun += not is_full
+            begun = self._begun
         if self._ready is not None:
             post.idle = select.poll()
             post.idle.register(post.descriptor, select.POLLIN)
@@ -94,7 +97,9 @@ class Crew:
         if is_full:
             self.park(post)
             return
-        thread = threading.Thread(target=self._live, args=(post,), name=f"{self._name}-{number}", daemon=self._daemon)
+        thread = threading.Thread(
+            target=self._live, args=(post, begun), name=f"{self._name}-{number}", daemon=self._daemon
+        )
         try:
             thread.start()
         except RuntimeError:
@@ -133,9 +138,9 @@ class Crew:
         self.park(post)
         return self._next()
 
-    def _live(self, post: Post) -> None:
+    def _live(self, post: Post, number: int) -> None:
         """What a thread does."""
-        region = Region()
+        region = Region(number)
         following: Post | None = post
         while following is not None:
             post = following

@@ -1,9 +1,13 @@
 """The WSGI environ of a request, built in the application's interpreter. Standard library, ``wire`` and ``worker``.
 
-PEP 3333: every CGI variable is a str whose characters are the bytes of the request (latin-1).
+PEP 3333: every CGI variable is a str whose characters are the bytes of the request (latin-1). ``mod_wsgi.*`` is what
+code that was written for mod_wsgi asks for.
 """
 
+from time import time
+
 from asyncgroups.wire.messages import Request
+from asyncgroups.worker import module
 from asyncgroups.worker.journal import LineStream
 from asyncgroups.worker.streams import FileWrapper, Input
 
@@ -57,24 +61,29 @@ class EnvironBuilder:
             "asyncgroups.application_group": application_group,
             "mod_wsgi.process_group": process_group,
             "mod_wsgi.application_group": application_group,
+            "mod_wsgi.version": module.VERSION,
         }
+        self._of_applications: dict[bytes, dict[str, object]] = {}
         # None: dropped. `a_b` and `a-b` would be one variable, so that a client could speak in a proxy's name;
         # HTTP_PROXY is a variable that programs obey (CVE-2016-5385). A field name may be up to 64 KiB: the cache is
         # bounded.
         self._names: dict[bytes, str | None] = {b"content-type": "CONTENT_TYPE", b"proxy": None}
 
-    def build(self, request: Request, stream: Input) -> dict[str, object]:
-        """The environ of ``request``, whose body is ``stream``."""
+    def build(self, request: Request, stream: Input, *, thread: int = 1) -> dict[str, object]:
+        """The environ of ``request``, whose body is ``stream``, in the thread of that number."""
         scheme = request.scheme.decode("latin-1")
         target = request.target.decode("latin-1")
         environ = dict(self._same)
         names = iter(request.env)
         for name in names:
             environ[name.decode("latin-1")] = next(names).decode("latin-1")
+        environ |= self._of_applications.get(request.application) or self._of(request.application)
+        script_name = unquote(request.script_name).decode("latin-1")
+        path_info = unquote(request.path_info).decode("latin-1")
         environ |= {
             "REQUEST_METHOD": request.method.decode("latin-1"),
-            "SCRIPT_NAME": unquote(request.script_name).decode("latin-1"),
-            "PATH_INFO": unquote(request.path_info).decode("latin-1"),
+            "SCRIPT_NAME": script_name,
+            "PATH_INFO": path_info,
             "QUERY_STRING": request.query_string.decode("latin-1"),
             "REQUEST_URI": target,
             "RAW_URI": target,
@@ -84,6 +93,11 @@ class EnvironBuilder:
             "SERVER_PROTOCOL": "HTTP/" + request.http_version.decode("latin-1"),
             "wsgi.url_scheme": scheme,
             "wsgi.input": stream,
+            "mod_wsgi.script_name": script_name,
+            "mod_wsgi.path_info": path_info,
+            "mod_wsgi.request_id": str(request.exchange),
+            "mod_wsgi.thread_id": thread,
+            "mod_wsgi.application_start": time(),
         }
         if scheme == "https":
             environ["HTTPS"] = "on"
@@ -96,6 +110,17 @@ class EnvironBuilder:
     def flush(self) -> None:
         """Send what this thread has written to ``wsgi.errors`` without a newline."""
         self._errors.flush()
+
+    def _of(self, application: bytes) -> dict[str, object]:
+        """What is the same for each request to ``application``; there are as many of them as the interpreter loads."""
+        path, colon, name = application.rpartition(b":")
+        made: dict[str, object] = {"mod_wsgi.callable_object": name.decode("latin-1")}
+        if path.startswith(b"/") and colon:
+            made["SCRIPT_FILENAME"] = path.decode("latin-1")
+            made["mod_wsgi.request_handler"] = "wsgi-script"
+            made["mod_wsgi.handler_script"] = ""
+        self._of_applications[application] = made
+        return made
 
     def _add_headers(self, environ: dict[str, object], headers: list[bytes]) -> None:
         names = self._names

@@ -20,7 +20,7 @@ import threading
 from asyncgroups.errors import ChannelClosed, RequestInterrupted
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
-from asyncgroups.worker import environment, wsgi
+from asyncgroups.worker import environment, module, wsgi
 from asyncgroups.worker.control import Control, FrontEnd, Worker
 from asyncgroups.worker.crew import Crew, Post
 from asyncgroups.worker.environ import EnvironBuilder, header_value
@@ -70,6 +70,15 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
     limit = threads if door is not None else None
     interpreter = _Interpreter(journal, environs, application_group, isolated=environ is not None, limit=limit)
     interpreter.loader.give(applications or {})
+    mod_wsgi = interpreter.mod_wsgi
+    mod_wsgi.install(
+        process_group=process_group,
+        application_group=application_group,
+        processes=processes,
+        threads=threads,
+        is_main=environ is None,
+    )
+    mod_wsgi.journals.append(journal)
     try:
         with _path_lock:
             own = [folder for folder in sys.path if folder not in path]
@@ -78,6 +87,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
             interpreter.isolate(environ)
         return interpreter.control.obey(channel, door)
     finally:
+        mod_wsgi.journals.remove(journal)
         channel.close()
 
 
@@ -96,6 +106,7 @@ class _Interpreter:
         self.journal = journal
         self.loader = Loader()
         self.environs = environs
+        self.mod_wsgi = module.here()
         self.refusals = Refusals(journal)
         # Isolated interpreters have no daemon threads; in the main one the server ends them.
         self.crew = Crew(name=application_group or "GLOBAL", limit=limit, daemon=not isolated)
@@ -122,15 +133,20 @@ class _Interpreter:
         for stream in self._streams:
             stream.flush()
 
+    def report(self, what: str, error: BaseException) -> None:
+        """Log what has failed, and how."""
+        self.journal.record(ERROR, f"{what}:\n{_traceback(error)}")
+
     def _hire(self, control: Control, channel: Channel, front_end: FrontEnd, number: int) -> _Worker:
         return _Worker(self, control, channel, front_end, number)
 
     def _end(self) -> None:
-        if self._isolated:
+        if self._isolated:  # the main one goes on until its process ends
+            self.mod_wsgi.stop(self.report)
             try:
                 atexit._run_exitfuncs()
             except BaseException as error:
-                self.journal.record(ERROR, f"an atexit function failed:\n{_traceback(error)}")
+                self.report("an atexit function failed", error)
             sys.stdout.flush()
             sys.stderr.flush()
 
@@ -189,18 +205,26 @@ class _Worker(Worker):
             complete=request.complete,
         )
         response = wsgi.Response(exchange, request.method)
+        interpreter, region = self._interpreter, self.region
+        assert region is not None
 
         def respond() -> None:
-            length = header_value(request.headers, b"content-length")
-            stream = Input(exchange, int(length) if length is not None else None)
-            environ = self._interpreter.environs.build(request, stream)
-            callable_ = self._interpreter.loader.get(application)
+            nonlocal response
+            callable_ = interpreter.loader.get(application)
             if callable_ is None:
                 callable_ = self._load(exchange, application)
             elif self._is_new or request.asks:
                 exchange.tell(messages.frame(messages.LOADED))  # another worker has: the time for starting is over
             self._is_new = False
-            wsgi.run(callable_, environ, response)
+            text = header_value(request.headers, b"content-length")
+            length = int(text) if text is not None else None
+            build, thread = interpreter.environs.build, region.number
+            if interpreter.mod_wsgi.event_callbacks:
+                watch = interpreter.mod_wsgi.watch(exchange, length, report=interpreter.report)
+                response = watch.respond(request.method)
+                watch.run(callable_, build(request, watch.input, thread=thread), response=response)
+            else:
+                wsgi.run(callable_, build(request, Input(exchange, length), thread=thread), response)
 
         error = self._attempt(exchange, respond)
         if error is not None:
@@ -239,9 +263,11 @@ class _Worker(Worker):
             if region.leave():
                 self._let_go()
         except RequestInterrupted as interrupted:
-            region.leave()
+            is_ours = region.leave()
             self._let_go()
             error = interrupted
+            if not is_ours:  # mod_wsgi.RequestTimeout, raised by the application itself
+                self._interpreter.report(f"exception in {exchange.application!r}", interrupted)
         try:
             return error
         finally:
@@ -254,6 +280,8 @@ class _Worker(Worker):
     def _finish(self, exchange: Exchange) -> None:
         self._interpreter.flush()
         del self._journal.exchanges[self.thread]
+        if self._interpreter.mod_wsgi.data:
+            self._interpreter.mod_wsgi.data.pop(self.thread, None)
         del self._interpreter.refusals.running[self.thread]
         if exchange.refusals:
             self._interpreter.refusals.go_without(exchange)

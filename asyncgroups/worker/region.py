@@ -18,9 +18,10 @@ __all__ = ["Region"]
 
 
 class Region:
-    """The part of a worker's life in which an application runs."""
+    """The part of a worker's life in which an application runs. number: of its thread, among those of the crew."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 1) -> None:
+        self.number: int = number
         self._thread = threading.get_ident()
         self._current = 0
         self._aimed = False

@@ -102,14 +102,14 @@ class Input:
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper``: an iterable over ``filelike``'s blocks of ``block_size`` bytes (PEP 3333).
+    """``wsgi.file_wrapper``: an iterable over ``filelike``'s blocks of ``blksize`` bytes (PEP 3333).
 
     Returned as it is for a regular file, it goes out without the worker: the front end gets a descriptor of its own.
     """
 
-    def __init__(self, filelike: Readable, block_size: int = _BLOCK) -> None:
+    def __init__(self, filelike: Readable, blksize: int = _BLOCK) -> None:
         self.filelike = filelike
-        self.block_size = block_size
+        self.blksize = blksize
         if hasattr(filelike, "close"):
             self.close: Callable[[], object] = filelike.close
 
@@ -117,7 +117,7 @@ class FileWrapper:
         return self
 
     def __next__(self) -> bytes:
-        if block := self.filelike.read(self.block_size):
+        if block := self.filelike.read(self.blksize):
             return block
         raise StopIteration
 

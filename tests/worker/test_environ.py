@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from asyncgroups.wire import messages
 from asyncgroups.wire.messages import Request
+from asyncgroups.worker import environ as environs
 from asyncgroups.worker.environ import EnvironBuilder, header_value, unquote
 from asyncgroups.worker.journal import LineStream
+from asyncgroups.worker.module import VERSION
 from asyncgroups.worker.streams import FileWrapper
 
 PARTS = {
@@ -41,6 +43,7 @@ class NoJournal:
 
 
 ERRORS = LineStream(NoJournal(), 40, "wsgi.errors")
+NOW = 1795376044.818114
 BUILDER = EnvironBuilder(process_group="", application_group="shop", threads=2, errors=ERRORS)
 
 
@@ -67,8 +70,9 @@ def test_unquote(path: bytes) -> None:
     assert unquote(path) == unquote_to_bytes(path)
 
 
-def test_an_environ() -> None:
+def test_an_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environ of a plain request has what PEP 3333 and mod_wsgi's applications expect, and nothing else."""
+    monkeypatch.setattr(environs, "time", lambda: NOW)
     assert build(
         [(b"host", b"www.example.com:8000")],
         env=[(b"SITE", b"main")],
@@ -106,6 +110,13 @@ def test_an_environ() -> None:
         "asyncgroups.application_group": "shop",
         "mod_wsgi.process_group": "",
         "mod_wsgi.application_group": "shop",
+        "mod_wsgi.version": VERSION,
+        "mod_wsgi.callable_object": "application",
+        "mod_wsgi.script_name": "/a b",
+        "mod_wsgi.path_info": "/caf\xc3\xa9/\xff",
+        "mod_wsgi.request_id": "1",
+        "mod_wsgi.thread_id": 1,
+        "mod_wsgi.application_start": NOW,
     }
 
 
