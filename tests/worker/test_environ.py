@@ -252,3 +252,14 @@ def test_header_value() -> None:
     fields = [b"b", b"a", b"a", b"1", b"a", b"2"]
     assert header_value(fields, b"a") == b"1"
     assert header_value(fields, b"1") is None
+
+
+def test_the_environ_of_a_script() -> None:
+    """A script has a file name, in the bytes of its path, and what mod_wsgi says of scripts; a module has none."""
+    environ = build(application="/srv/caf\u00e9:1/app.wsgi:second".encode(), script_name=b"/x")
+    assert environ["SCRIPT_FILENAME"] == "/srv/caf\xc3\xa9:1/app.wsgi"
+    assert environ["mod_wsgi.callable_object"] == "second"
+    assert (environ["mod_wsgi.request_handler"], environ["mod_wsgi.handler_script"]) == ("wsgi-script", "")
+    plain = build(env=[(b"SCRIPT_FILENAME", b"/etc/passwd")])
+    assert "mod_wsgi.request_handler" not in plain
+    assert build(application=b"/a.wsgi:f", env=[(b"SCRIPT_FILENAME", b"/x")])["SCRIPT_FILENAME"] == "/a.wsgi"

@@ -631,3 +631,16 @@ def test_stop_does_not_wait_for_ever(interpreter: Interpreter, apps: Any) -> Non
     assert interpreter.control.until(messages.STOPPED)[-1] == (messages.STOPPED, (1).to_bytes(8))
     assert interpreter.left.get(timeout=PATIENCE) == 1
     let_go.set()
+
+
+def test_a_timeout_that_the_application_raises_itself(interpreter: Interpreter, apps: Any) -> None:
+    """mod_wsgi.RequestTimeout can be raised by anybody: the request fails, and the log says where."""
+
+    def raises(environ: Any, start_response: Any) -> list[bytes]:
+        raise sys.modules["mod_wsgi"].RequestTimeout
+
+    apps.raises, worker = raises, interpreter.worker()
+    kinds = worker.exchange(1, "t3_apps:raises")
+    assert kinds[-2:] == [messages.FAILED, messages.DONE]
+    assert "in raises" in interpreter.record("exception in 't3_apps:raises'").text
+    assert worker.exchange(2, "t3_apps:hello")[-2:] == [messages.START, messages.DONE]
