@@ -1,4 +1,4 @@
-"""Alias, WSGIScriptAlias, WSGIScriptAliasMatch -> ``[[alias]]``, ``[[mount]]``.
+"""Alias, ScriptAlias, WSGIScriptAlias and their like -> ``[[alias]]``, ``[[mount]]``.
 
 Law: pure. Imports the standard library and the modules of this room.
 
@@ -9,24 +9,33 @@ here the longest does. The two differ where a shorter one comes first: then the 
 import re
 from collections.abc import Iterable, Sequence
 
+from asyncgroups.apache.locations import is_below
 from asyncgroups.apache.reading import Statement
-from asyncgroups.apache.remarks import Remarks
+from asyncgroups.apache.remarks import Remarks, embedded
+from asyncgroups.apache.sections import HANDLER, Section
 from asyncgroups.apache.tables import Table
-from asyncgroups.apache.words import NO_COUNTERPART
+from asyncgroups.apache.words import MEANINGS, NO_COUNTERPART
 
-__all__ = ["Aliases"]
+__all__ = ["KEYS", "Aliases"]
 
-KEYS = {"application-group": "application_group", "process-group": "process_group", "callable-object": "callable"}
+KEYS = frozenset({"alias", "aliasmatch", "scriptalias", "wsgiscriptalias", "wsgiscriptaliasmatch"})
+
+OPTIONS = {"application-group": "application_group", "process-group": "process_group", "callable-object": "callable"}
 
 
 class Aliases:
     """The aliases of one context.
 
-    folders: those that URLs lead to, with the statements that say so. runs: the sections that were made for scripts.
+    inherited: the server's ``Alias`` statements, for a virtual host.
+    own: its ``Alias`` statements that count. folders: those that URLs lead to, with the statements that say so.
+    forced: sections of folders whose files are all scripts.
     """
 
-    def __init__(self, table: Table, remarks: Remarks) -> None:
+    def __init__(self, table: Table, remarks: Remarks, *, inherited: Sequence[Statement] = ()) -> None:
+        self.own: list[Statement] = []
         self.folders: list[tuple[str, Statement]] = []
+        self.forced: list[Section] = []
+        self._inherited = inherited
         self._table = table
         self._remarks = remarks
         self._before: list[tuple[str, Statement]] = []
@@ -36,26 +45,64 @@ class Aliases:
 
     def read(self, statements: Iterable[Statement]) -> None:
         """All of a context's, in the order in which they count."""
-        own = [one for one in statements if one.key in ("alias", "wsgiscriptalias", "wsgiscriptaliasmatch")]
-        for statement in sorted(own, key=lambda one: one.key != "alias"):
-            match statement.key, statement.arguments:
-                case "alias", (path, target) if self._is_reached(statement, path):
-                    self.folders.append((target, statement))
-                    self._add("alias", statement, path=_normal(path), directory=_folder(target))
-                case "wsgiscriptalias", (path, target, *options) if self._is_reached(statement, path):
+        own = [one for one in statements if one.key in KEYS]
+        for statement in own:
+            if statement.key in ("alias", "scriptalias"):
+                self._alias(statement)
+        inherited = [
+            one
+            for one in self._inherited
+            if not any(is_below(_normal(one.arguments[0]), before) for before, _ in self._before)
+        ]
+        self._before += [(_normal(one.arguments[0]), one) for one in inherited]
+        for statement in own:
+            if statement.key not in ("alias", "scriptalias"):
+                self._other(statement)
+        # Alias comes before mod_wsgi's, wherever it stands; what its own mounts cover would be hidden here.
+        for statement in inherited:
+            path = _normal(statement.arguments[0])
+            if any("path" in one and is_below(path, one["path"]) for one in self._table.get("mount", ())):
+                self._add("alias", statement, path=path, directory=_folder(statement.arguments[1]))
+
+    def _other(self, statement: Statement) -> None:
+        match statement.key, statement.arguments:
+            case "wsgiscriptalias", (path, target, *options):
+                if self._is_reached(statement, path):
                     self._script(statement, _normal(path), target=target, options=options)
-                case "wsgiscriptaliasmatch", (pattern, target, *options):
-                    # It counts from the beginning of the path to the end of the match, wherever that begins.
-                    pattern = pattern if pattern.startswith("^") else f"^.*?(?:{pattern})"
-                    script = re.sub(r"\$([0-9])", r"\\\1", target)
-                    self._settle(statement, self._add("mount", statement, match=pattern, script=script), options)
-                case _, arguments if len(arguments) < 2:
-                    self._remarks.add(statement, NO_COUNTERPART)
+            case "wsgiscriptaliasmatch", (pattern, target, *options):
+                # It counts from the beginning of the path to the end of the match, wherever that begins.
+                pattern = pattern if pattern.startswith("^") else f"^.*?(?:{pattern})"
+                script = re.sub(r"\$([0-9])", r"\\\1", target)
+                self._settle(statement, self._add("mount", statement, match=pattern, script=script), options)
+            case "aliasmatch", (pattern, target) if (plain := _plain(pattern, target)) is not None:
+                if self._is_reached(statement, plain[0]):
+                    self._folder(statement, *plain)
+            case "aliasmatch", _:
+                self._remarks.add(statement, MEANINGS["aliasmatch"])
+            case _:
+                self._remarks.add(statement, NO_COUNTERPART)
+
+    def _alias(self, statement: Statement) -> None:
+        match statement.arguments:
+            case (path, target):
+                if self._is_reached(statement, path):
+                    self.own.append(statement)
+                    self._folder(statement, path, target)
+            case _:
+                self._remarks.add(statement, NO_COUNTERPART)
+
+    def _folder(self, statement: Statement, path: str, target: str) -> None:
+        if statement.key == "scriptalias":
+            self._remarks.add(statement, MEANINGS["scriptalias"])
+        else:
+            self.folders.append((target, statement))
+        self._add("alias", statement, path=_normal(path), directory=_folder(target))
 
     def _script(self, statement: Statement, path: str, *, target: str, options: Sequence[str]) -> None:
         if target.endswith("/"):
             self._add("alias", statement, path=path, directory=_folder(target))
-            table = self._add("directory", statement, path=_folder(target), handler="wsgi-script")
+            table = Table({"path": _folder(target)}, made_by=statement)
+            self.forced.append(Section(table, statement, handler=HANDLER, execs=True))
         else:
             for mount in self._table.get("mount", ()):
                 if "match" in mount and _may_meet(mount["match"], path):
@@ -72,7 +119,7 @@ class Aliases:
     def _is_reached(self, statement: Statement, path: str) -> bool:
         path = _normal(path)
         for before, other in self._before:
-            if before in ("/", path) or path.startswith(f"{before}/"):
+            if is_below(path, before):
                 self._remarks.add(statement, f"is never reached: {other.place} comes before it")
                 return False
         self._before.append((path, statement))
@@ -81,8 +128,8 @@ class Aliases:
     def _settle(self, statement: Statement, table: Table, options: Iterable[str]) -> None:
         for option in options:
             name, _, value = option.partition("=")
-            if name in KEYS:
-                table[KEYS[name]] = value
+            if name in OPTIONS:
+                table[OPTIONS[name]] = embedded(value) if name == "process-group" else value
             elif name != "pass-authorization" or value.lower() != "on":
                 self._remarks.add(statement, f"{option} has no counterpart")
 
@@ -92,6 +139,13 @@ def _may_meet(pattern: str, path: str) -> bool:
     plain = re.match(r"\^((?:/[\w-]+(?=/|$))*)", pattern)
     begins = plain[1] if plain is not None else ""
     return path != "/" and (f"{begins}/".startswith(f"{path}/") or f"{path}/".startswith(f"{begins}/"))
+
+
+def _plain(pattern: str, target: str) -> tuple[str, str] | None:
+    """The path and the folder of an AliasMatch that says no more than an Alias; None for any other."""
+    path = re.fullmatch(r"\^((?:/[\w~-]+)+)/?\(\.\*\)\$?", pattern)
+    folder = re.fullmatch(r"([^$\\&]+?)/?\$1", target)
+    return (path[1], folder[1]) if path is not None and folder is not None else None
 
 
 def _normal(path: str) -> str:

@@ -31,9 +31,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from asyncgroups.apache.lines import Line, arguments_of, lines_of
+from asyncgroups.apache.macros import Macro
 from asyncgroups.errors import ConfigurationError
 
-__all__ = ["NO_DEFINES", "Reading", "Skipped", "Statement", "arguments_of", "read", "walk"]
+__all__ = ["NO_DEFINES", "Reading", "Skipped", "Statement", "read", "walk"]
 
 DEEPEST_INCLUDE = 128
 """Files that may include one another (AP_MAX_INCLUDE_DEPTH)."""
@@ -47,7 +49,6 @@ BUILT_IN = frozenset(
 """Modules that are there without LoadModule, or make no difference."""
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_ESCAPED = re.compile(r"""\\([\\"'])""")
 _OPENING = re.compile(r"<(?!/)\s*([^\s>]+)(.*)", re.DOTALL)
 _CLOSING = re.compile(r"</\s*([^\s>]*)\s*>?.*", re.DOTALL)
 _RELATION = re.compile(r"(!?)(=|==|>|<|>=|<=|~)")
@@ -131,58 +132,6 @@ def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
         yield from walk(statement.body or ())
 
 
-def arguments_of(text: str) -> list[str]:
-    """The arguments in a line: ``argument`` of the grammar, variables expanded or not. Source: ap_getword_conf."""
-    words: list[str] = []
-    position = 0
-    while True:
-        while text[position : position + 1].isspace():
-            position += 1
-        if position >= len(text):
-            return words
-        quote = text[position]
-        if quote in "\"'":
-            end = position + 1
-            while end < len(text) and text[end] != quote:
-                end += 2 if text[end] == "\\" and text[end + 1 : end + 2] in (quote, "\\") else 1
-            words.append(_unescaped(text[position + 1 : end], quote))
-            position = end + 1
-        else:
-            end = position
-            while end < len(text) and not text[end].isspace():
-                end += 1
-            words.append(_unescaped(text[position:end], "\\"))
-            position = end
-
-
-def _unescaped(word: str, quote: str) -> str:
-    return _ESCAPED.sub(lambda found: found[1] if found[1] in (quote, "\\") else found[0], word)
-
-
-class _Line(NamedTuple):
-    """A line, its continuations joined."""
-
-    number: int
-    text: str
-
-
-def _lines(text: str) -> Iterator[_Line]:
-    """The lines that are neither empty nor comments."""
-    joined, begun = "", 0
-    for number, part in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        begun = begun or number
-        joined += part.removesuffix("\r")
-        if joined.endswith("\\"):
-            joined = joined[:-1]
-            continue
-        line = joined.strip()
-        if line and not line.startswith("#"):
-            yield _Line(begun, line)
-        joined, begun = "", 0
-    if joined.strip() and not joined.lstrip().startswith("#"):
-        yield _Line(begun, joined.strip() + "\\")
-
-
 @dataclass(slots=True)
 class _Open:
     """A section that is being read."""
@@ -205,6 +154,7 @@ class _Reader:
         self.root = Path(source).absolute().parent
         self._defines = dict(defines)
         self._modules: set[str] = set()
+        self._macros: dict[str, Macro] = {}
         self._conditions: Mapping[str, Callable[[Statement], bool | None]] = {
             "ifmodule": self._has_module,
             "ifdefine": lambda statement: _negatable(statement, self._defines.__contains__),
@@ -225,24 +175,49 @@ class _Reader:
         self.files.append(path)
         top = _Open(Statement(name="", key="", arguments=(), raw="", file=path, line=0))
         sections = [top]
-        lines = _lines(text)
-        for number, line in lines:
-            if line.startswith("</"):
-                self._close(sections, line, place=f"{path}:{number}")
-            elif line.startswith("<"):
-                self._open(sections, line, file=path, number=number)
-                if sections[-1].statement.key == "perl":
-                    _pass_over(lines)
-                    sections.pop()
-            else:
-                name, raw = _name_and_rest(line)
-                statement = self._statement(name, raw, file=path, line=number)
-                sections[-1].body.append(statement)
-                if all(section.holds for section in sections):
-                    self._obey(statement, sections[-1].body, depth)
+        self._lines(lines_of(text), sections, file=path, depth=depth)
         for section in sections[1:]:
             self.problems.append(f"{section.statement.place}: <{section.statement.name}> is not closed")
         return top.body
+
+    def _lines(self, lines: Iterator[Line], sections: list[_Open], *, file: str, depth: int) -> None:
+        """The statements of a file, or of a macro, into the section that is open."""
+        for number, line in lines:
+            if line.startswith("</"):
+                self._close(sections, line, place=f"{file}:{number}")
+            elif line.startswith("<"):
+                self._open(sections, line, file=file, number=number)
+                opened = sections[-1].statement
+                if opened.key in ("perl", "macro"):
+                    sections.pop()
+                    body = _until_closed(lines, opened.key)
+                    if opened.key == "macro" and opened.arguments:
+                        self._macros[opened.arguments[0].lower()] = Macro(opened.arguments[1:], body)
+            else:
+                name, raw = _name_and_rest(line)
+                statement = self._statement(name, raw, file=file, line=number)
+                if not all(section.holds for section in sections):
+                    sections[-1].body.append(statement)
+                elif statement.key == "use":
+                    self._use(statement, sections, depth)
+                else:
+                    sections[-1].body.append(statement)
+                    self._obey(statement, sections[-1].body, depth)
+
+    def _use(self, statement: Statement, sections: list[_Open], depth: int) -> None:
+        """The statements of a macro: their place is the one where it is used."""
+        name, *values = statement.arguments or ("",)
+        macro = self._macros.get(name.lower())
+        if macro is None:
+            self.problems.append(f"{statement.place}: Use: there is no macro {name!r}")
+        elif len(values) != len(macro.parameters):
+            told = f"takes {len(macro.parameters)} arguments, not {len(values)}"
+            self.problems.append(f"{statement.place}: Use: the macro {name!r} {told}")
+        elif depth >= DEEPEST_INCLUDE:
+            self.problems.append(f"{statement.place}: macros use one another more than {DEEPEST_INCLUDE} deep")
+        else:
+            lines = (Line(statement.line, text) for text in macro.expand(values))
+            self._lines(lines, sections, file=statement.file, depth=depth + 1)
 
     def _statement(self, name: str, raw: str, *, file: str, line: int) -> Statement:
         words = tuple(arguments_of(self._expanded(raw)))
@@ -307,6 +282,9 @@ class _Reader:
                     body.extend(self.file(file, depth + 1))
             case "define", (name, *value):
                 self._defines[name] = value[0] if value else ""
+            case "undefmacro", (name, *_):
+                body.pop()
+                self._macros.pop(name.lower(), None)
             case "undefine", (name, *_):
                 self._defines.pop(name, None)
             case "serverroot", (folder, *_):
@@ -353,11 +331,14 @@ def _name_and_rest(line: str) -> tuple[str, str]:
     return name, rest[0] if rest else ""
 
 
-def _pass_over(lines: Iterator[_Line]) -> None:
-    """What is in <Perl> is no configuration."""
+def _until_closed(lines: Iterator[Line], key: str) -> list[str]:
+    """What stands in <Macro>, to be used later, or in <Perl>, which is no configuration."""
+    body = []
     for _, line in lines:
-        if line.lower().startswith("</perl>"):
-            return
+        if line.lower().startswith(f"</{key}>"):
+            break
+        body.append(line)
+    return body
 
 
 def _negatable(statement: Statement, holds: Callable[[str], bool]) -> bool:

@@ -10,7 +10,7 @@ from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import MEANINGS, NEUTRAL, NO_COUNTERPART, SHARED
 
-__all__ = ["Remark", "Remarks", "grouped", "setting"]
+__all__ = ["Remark", "Remarks", "embedded", "grouped", "setting"]
 
 
 LONGEST_TEXT = 80
@@ -77,12 +77,17 @@ class Remarks:
     def __repr__(self) -> str:
         return f"<Remarks: {len(self.found)}>"
 
-    def add(self, statement: Statement, meaning: str | None) -> None:
+    def add(self, statement: Statement | None, meaning: str | None) -> None:
         """Note what a statement means for the user; None where there is nothing to note."""
-        if meaning is not None:
+        if statement is not None and meaning is not None:
             text = f"{statement.name} {statement.raw}".strip()
             text = f"<{text}>" if statement.body is not None else text
             self.found.append(Remark(statement.place, text, meaning))
+
+
+def embedded(group: str) -> str:
+    """A process group as it is called here, where the server's own process has no name."""
+    return "" if group == "%{GLOBAL}" else group
 
 
 def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
@@ -91,7 +96,7 @@ def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
         case "wsgiapplicationgroup", (group,):
             table.put("application_group", group, by=statement)
         case "wsgiprocessgroup", (group,):
-            table.put("process_group", group, by=statement)
+            table.put("process_group", embedded(group), by=statement)
         case "wsgicallableobject", (name,):
             table.put("callable", name, by=statement)
         case "wsgiscriptreloading", (switch,):

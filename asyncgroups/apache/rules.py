@@ -11,7 +11,18 @@ from collections.abc import Sequence
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.tables import Table
 
-__all__ = ["condition", "rule"]
+__all__ = ["KNOWN", "condition", "rule", "unknown"]
+
+KNOWN = frozenset(
+    {
+        *["HTTPS", "HTTP_ACCEPT", "HTTP_COOKIE", "HTTP_FORWARDED", "HTTP_HOST", "HTTP_REFERER", "HTTP_USER_AGENT"],
+        *["QUERY_STRING", "REMOTE_ADDR", "REQUEST_METHOD", "REQUEST_SCHEME", "REQUEST_URI", "SERVER_NAME"],
+        *["SERVER_PORT", "SERVER_PROTOCOL"],
+    }
+)
+"""Variables that there are here as well; the others are ``HTTP:field`` and ``ENV:name``."""
+
+_VARIABLE = re.compile(r"(?<!\\)%\{([^}]*)\}")
 
 _FLAGS = re.compile(r"\[(.*)\]", re.DOTALL)
 _LONG = {
@@ -40,10 +51,12 @@ def condition(statement: Statement) -> tuple[Table | None, str | None]:
     test, wanted, *written = statement.arguments
     negated = wanted.startswith("!")
     text = wanted.removeprefix("!")
+    # It must not come true by being left out.
+    never = Table({"test": "", "match": "$^x"}, made_by=statement)
     if _TEST.fullmatch(text) or test == "expr":
-        # It must not come true by being left out.
-        never = Table({"test": "", "match": "$^x"}, made_by=statement)
         return never, "only expressions and '=' are compared here: this never holds"
+    if names := unknown(test):
+        return never, f"there is no {names} here: this never holds"
     key = "equals" if text.startswith("=") else "match"
     table = Table({"test": test}, made_by=statement)
     table[f"not_{key}" if negated else key] = text.removeprefix("=") if key == "equals" else text
@@ -82,11 +95,19 @@ def rule(statement: Statement, conditions: Sequence[Table]) -> tuple[Table | Non
     return table, f"{', '.join(sorted(others))}: a rule sets variables and does nothing else" if others else None
 
 
+def unknown(template: str) -> str:
+    """The variables in a text that there are not here; empty where there are all."""
+    names = [one for one in _VARIABLE.findall(template) if not one.startswith(("HTTP:", "ENV:")) and one not in KNOWN]
+    return ", ".join(f"%{{{one}}}" for one in names)
+
+
 def _variable(value: str, table: Table) -> str | None:
     """``NAME``, ``NAME:VALUE``, ``!NAME``; gives what a remark says."""
     name, _, template = value.partition(":")
     if not _NAME.fullmatch(name.removeprefix("!")):
         return f"E={value}: the name of a variable has no groups or variables in it; this rule was left out"
+    if names := unknown(template):
+        return f"there is no {names} here; this rule was left out"
     if name.startswith("!"):
         table.setdefault("unset", []).append(name[1:])
     else:

@@ -1,132 +1,186 @@
-"""<Directory>, <Files>, <Location> -> ``[[directory]]``, or settings of a mount.
+"""<Directory>, <Files>, <Location>: what they say, of scripts and otherwise.
 
 Law: pure. Imports the standard library and the modules of this room.
-
-Scripts need ExecCGI in Apache, and nothing but the handler here: so a section that takes ExecCGI away takes the handler
-away. While a context is being read its sections carry what they say of it under ``EXEC``.
 """
 
+import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks, setting
+from asyncgroups.apache.rewriting import KEYS as RULES
 from asyncgroups.apache.tables import Table
-from asyncgroups.apache.words import FILES
+from asyncgroups.apache.words import ACCESS
 
-__all__ = ["directory", "location", "scripts"]
+__all__ = ["HANDLER", "KEYS", "FilePart", "Section", "directory", "location", "read"]
 
-EXEC = "exec"
 HANDLER = "wsgi-script"
 NOT_FOR_FILES = "settings of single files have no counterpart; they were left out"
+NOT_FOR_URLS = "a rule for a URL path stands outside of all sections here, with the whole path in it; it was left out"
+ELSEWHERE = "the handler is no business of a URL here: give it to the directory where the scripts lie"
+
+KEYS = frozenset(
+    {
+        *["allow", "deny", "order", "require", "requireall", "requireany", "requirenone", "satisfy"],
+        *["addhandler", "files", "filesmatch", "options", "sethandler"],
+    }
+)
+"""What ``read`` takes care of."""
 
 
-def directory(statement: Statement, remarks: Remarks) -> Table:
-    """The table for <Directory> or <DirectoryMatch>."""
+DENIED = (["require", "all", "denied"], ["deny", "from", "all"])
+GRANTED = (["require", "all", "granted"], ["allow", "from", "all"])
+
+
+@dataclass(slots=True)
+class FilePart:
+    """A <Files>: which names it is for, and whether it says who may have them."""
+
+    pattern: re.Pattern[str]
+    statement: Statement
+    denied: bool | None = None
+
+
+@dataclass(slots=True)
+class Section:
+    """What a section, or the configuration around all sections, says.
+
+    table: its settings; ``path`` or ``match`` among them if it is a section of directories.
+    statement: that begins it; None for what stands around all sections.
+    handler: SetHandler: ``wsgi-script``, ``none``, or ``other``. extensions: AddHandler wsgi-script.
+    execs: Options ExecCGI. denied: Require all denied, and by which statement. None is: nothing is said of it.
+    files: the <Files> in it. rules: the statements that set variables of a request.
+    """
+
+    table: Table
+    statement: Statement | None = None
+    handler: str | None = None
+    extensions: list[str] | None = None
+    execs: bool | None = None
+    denied: bool | None = None
+    denied_by: Statement | None = None
+    files: list[FilePart] = field(default_factory=list)
+    rules: list[Statement] = field(default_factory=list)
+
+    @property
+    def is_assigned(self) -> bool:
+        return self.handler is not None or self.extensions is not None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it says anything of scripts."""
+        said = (self.handler, self.extensions, self.execs, self.denied)
+        return any(one is not None for one in said)
+
+
+def directory(statement: Statement, remarks: Remarks) -> Section:
+    """What a <Directory> or <DirectoryMatch> says."""
     where = statement.arguments[-1] if statement.arguments else ""
     is_regex = statement.key == "directorymatch" or statement.arguments[:1] == ("~",)
     table = Table({"match": where} if is_regex else {"path": where.rstrip("/") or "/"}, made_by=statement)
-    _read(statement.body or (), table, remarks)
-    return table
+    section = Section(table, statement)
+    for one in statement.body or ():
+        read(one, section, remarks=remarks)
+    return section
 
 
-def location(statement: Statement, context: Table, *, remarks: Remarks) -> None:
-    """<Location>: the settings of the mount of that very path; there is no other context for a URL path."""
-    table = Table()
-    _read(statement.body or (), table, remarks)
-    table.pop(EXEC, None)
-    path = (statement.arguments[0] if statement.arguments else "").rstrip("/") or "/"
-    mount = next((one for one in context.get("mount", ()) if one.get("path") == path), None)
-    if mount is not None:
-        for key, value in table.items():
-            mount.setdefault(key, value)
-    elif table:
-        remarks.add(statement, "no application is mounted at this very path; its settings were left out")
+def read(statement: Statement, section: Section, *, remarks: Remarks) -> None:
+    """What one statement adds to a section."""
+    match statement.key, statement.arguments:
+        case (("require" | "allow" | "deny" | "order" | "requireall" | "requireany" | "requirenone" | "satisfy"), _):
+            _access(statement, section, remarks)
+        case (("sethandler" | "addhandler"), (name, *extensions)):
+            _assign(statement, section, remarks=remarks, name=name, extensions=extensions)
+        case "options", words:
+            _options(statement, words, section=section, remarks=remarks)
+        case (("files" | "filesmatch"), _):
+            _files(statement, section, remarks)
+        case key, _ if key in RULES:
+            section.rules.append(statement)
+        case _ if statement.body is not None:
+            remarks.add(statement, "what is in it was left out")
+        case _:
+            setting(statement, section.table, remarks=remarks)
 
 
-def scripts(
-    context: Table,
-    folders: Sequence[tuple[str, Statement]],
-    *,
-    runs: Sequence[tuple[Statement, Table]],
-    remarks: Remarks,
-) -> None:
-    """What the sections of a context and the folders that URLs lead to say together.
-
-    folders: with the statements that lead there. runs: the sections that have the handler. ``EXEC`` goes.
-    """
-    sections: list[Table] = context.get("directory", [])
-    for table in sections:
-        if table.get(EXEC) is False and "handler" not in table and any(_may_meet(one, table) for _, one in runs):
-            table["handler"] = "none"
-    for folder, statement in folders:
-        if not any(one.get("handler") == HANDLER and _may_meet(one, Table({"path": folder})) for one in sections):
-            remarks.add(statement, FILES)
-    for statement, table in runs:
-        if not any(one.get(EXEC) and _may_meet(one, table) for one in sections):
-            remarks.add(statement, "Options ExecCGI stands nowhere for it: Apache answers 403, asyncgroups runs it")
-    for table in sections:
-        table.pop(EXEC, None)
-    if kept := [table for table in sections if not table.keys() <= {"path", "match"}]:
-        context["directory"] = kept
-    else:
-        context.pop("directory", None)
+def _access(statement: Statement, section: Section, remarks: Remarks) -> None:
+    """Whether access is denied altogether; who else is refused is not looked at. Order says who has the last word."""
+    words = [statement.key, *(word.lower() for word in statement.arguments)]
+    is_whole = words in DENIED or words in GRANTED
+    if statement.key != "order":
+        if not is_whole:
+            remarks.add(statement, ACCESS)
+        section.denied = words in DENIED
+        section.denied_by = statement
 
 
-def _read(body: Iterable[Statement], table: Table, remarks: Remarks) -> None:
-    denied = False
-    for statement in body:
-        match statement.key, statement.arguments:
-            case "require", words if [word.lower() for word in words] == ["all", "denied"]:
-                denied = True
-            case "sethandler", (name,):
-                table["handler"] = HANDLER if name == HANDLER else "none"
-            case "addhandler", (name, *extensions) if name == HANDLER:
-                table["handler"] = HANDLER
-                table["extensions"] = [f".{one.lstrip('.')}" for one in extensions]
-            case "options", words:
-                _options(statement, words, table=table, remarks=remarks)
-            case (("files" | "filesmatch"), _):
-                _files(statement, table, remarks)
-            case _ if statement.body is not None:
-                remarks.add(statement, "what is in it was left out")
-            case _:
-                setting(statement, table, remarks=remarks)
-    if denied or (table.get("handler") == HANDLER and table.get(EXEC) is False):
-        table["handler"] = "none"
+def _assign(statement: Statement, section: Section, *, remarks: Remarks, name: str, extensions: Sequence[str]) -> None:
+    if name == HANDLER or statement.key == "sethandler":
+        section.table.set_by["handler"] = statement
+    if statement.key == "sethandler":
+        section.handler = name if name in (HANDLER, "none") else "other"
+        if name.lower() not in (HANDLER, "none", "default-handler"):
+            remarks.add(statement, f"there is no handler {name}: what it answers is answered 404, or by a mount")
+    elif name == HANDLER:
+        section.extensions = [f".{one.lstrip('.')}" for one in extensions]
+    elif name != "type-map":
+        remarks.add(statement, f"there is no handler {name}: such files are answered 404")
 
 
-def _options(statement: Statement, words: Sequence[str], *, table: Table, remarks: Remarks) -> None:
+def _options(statement: Statement, words: Sequence[str], *, section: Section, remarks: Remarks) -> None:
     """What Options says of scripts and links; a list without signs is the whole of it."""
+    table = section.table
     chosen = {word.lstrip("+-").lower(): not word.startswith("-") for word in words}
     is_whole = not any(word[:1] in "+-" for word in words)
     if "all" in chosen:
         chosen |= {"execcgi": chosen["all"], "followsymlinks": chosen["all"]}
     if is_whole or "execcgi" in chosen:
-        table[EXEC] = chosen.get("execcgi", False)
+        section.execs = chosen.get("execcgi", False)
     if chosen.get("symlinksifownermatch"):
         remarks.add(statement, "whose a link is is not looked at: links are not followed there")
-        table["follow_symlinks"] = False
+        table.put("follow_symlinks", value=False, by=statement)
     elif is_whole or "followsymlinks" in chosen:
-        table["follow_symlinks"] = chosen.get("followsymlinks", False)
+        table.put("follow_symlinks", value=chosen.get("followsymlinks", False), by=statement)
 
 
-def _files(statement: Statement, table: Table, remarks: Remarks) -> None:
-    """A section for files: the handler for names with one extension, or nothing that matters."""
-    inside = Table()
-    _read(statement.body or (), inside, remarks)
+def _files(statement: Statement, section: Section, remarks: Remarks) -> None:
+    """A section for files: the handler for names with one extension, who may have them, or nothing that matters."""
+    inside = Section(Table())
+    for one in statement.body or ():
+        read(one, inside, remarks=remarks)
+    for one in inside.rules:
+        remarks.add(one, NOT_FOR_FILES)
     pattern = statement.arguments[-1] if statement.arguments else ""
     is_regex = statement.key == "filesmatch" or statement.arguments[:1] == ("~",)
+    if inside.denied and re.match(r"\^?\\?\.", pattern):
+        return  # names that begin with a dot are never scripts
     extension = re.fullmatch(r"\^?(?:\.\*)?\\(\.[\w-]+)\$" if is_regex else r"\*(\.[\w-]+)", pattern)
-    if inside.get("handler") == HANDLER and extension is not None:
-        table.update(inside, extensions=[extension[1]])
-    elif inside:
+    if inside.handler == HANDLER and extension is not None:
+        section.extensions = [extension[1]]
+        section.table.set_by["handler"] = statement
+        section.table.update(inside.table)
+        section.execs = inside.execs if inside.execs is not None else section.execs
+    elif inside.table or inside.handler is not None or inside.extensions is not None:
         remarks.add(statement, NOT_FOR_FILES)
+    if inside.denied is not None:
+        try:
+            names = re.compile(pattern if is_regex else fnmatch.translate(pattern))
+        except re.error:
+            remarks.add(statement, ACCESS)
+            return
+        section.files.append(FilePart(names, statement, inside.denied))
 
 
-def _may_meet(one: Table, other: Table) -> bool:
-    """Whether two sections may be for the same file: one lies in the other, up to the first wildcard."""
-    if "match" in one or "match" in other:
-        return True
-    first, second = (re.split(r"[*?\[]", table["path"])[0].rstrip("/") for table in (one, other))
-    return first.startswith(second) or second.startswith(first)
+def location(statement: Statement, remarks: Remarks) -> Section:
+    """What a <Location> says."""
+    section = Section(Table(made_by=statement), statement)
+    for one in statement.body or ():
+        if one.key in ("sethandler", "addhandler") and HANDLER in one.arguments:
+            remarks.add(one, ELSEWHERE)
+        elif one.key in RULES:
+            remarks.add(one, NOT_FOR_URLS)
+        else:
+            read(one, section, remarks=remarks)
+    return section

@@ -26,7 +26,7 @@ class Table(dict[str, Any]):
     def __init__(self, content: Mapping[str, Any] | None = None, *, made_by: Statement | None = None) -> None:
         super().__init__(content or {})
         self.made_by = made_by
-        self.set_by: dict[str, Statement] = {}
+        self.set_by: dict[str, Statement | None] = {}
 
     def put(self, key: str, value: object, *, by: Statement) -> None:
         """Set a key, and remember which statement did."""
@@ -54,7 +54,7 @@ def places(table: Table) -> dict[Place, Statement]:
         if isinstance(value, Table):
             if value.made_by is not None:
                 found[at] = value.made_by
-            found.update({(*at, key): by for key, by in value.set_by.items() if key in value})
+            found.update({(*at, key): by for key, by in value.set_by.items() if key in value and by is not None})
         if isinstance(value, dict):
             for key, one in value.items():
                 look(one, (*at, key))

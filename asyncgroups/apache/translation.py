@@ -10,13 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asyncgroups.apache import aliases as alias_statements
+from asyncgroups.apache import rewriting, sections
 from asyncgroups.apache.aliases import Aliases
 from asyncgroups.apache.daemons import daemon
 from asyncgroups.apache.hosts import is_reached, name
+from asyncgroups.apache.inside import rules_inside
+from asyncgroups.apache.locations import Locations
 from asyncgroups.apache.reading import Reading, Statement, walk
 from asyncgroups.apache.remarks import Remark, Remarks, setting
-from asyncgroups.apache.rules import condition, rule
-from asyncgroups.apache.sections import directory, location, scripts
+from asyncgroups.apache.rewriting import Rewriting
+from asyncgroups.apache.sections import Section, directory, location, read
+from asyncgroups.apache.settling import Settling
 from asyncgroups.apache.tables import Place, Table, places
 from asyncgroups.apache.words import MEANINGS, NO_COUNTERPART
 
@@ -24,8 +29,6 @@ __all__ = ["Translation", "translate"]
 
 type Said = str | None
 """What a remark says; None where there is nothing to remark."""
-
-ALIASES = frozenset({"alias", "wsgiscriptalias", "wsgiscriptaliasmatch"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,8 @@ def translate(reading: Reading) -> Translation:
     server = _Context(Table({"follow_symlinks": True}))
     translator.context(reading.statements, server)
     translator.hosts(reading.statements, server)
-    translator.imports(server.table)
+    translator.finish(server.table)
+    _make_absolute(server.table, reading.server_root)
     translator.process_groups(server.table)
     order = {statement.place: number for number, statement in enumerate(walk(reading.statements))}
     remarks = sorted(translator.remarks.found, key=lambda remark: order.get(remark.place, -1))
@@ -59,18 +63,27 @@ def translate(reading: Reading) -> Translation:
 
 @dataclass(slots=True)
 class _Context:
-    """The server or a virtual host while it is being translated."""
+    """The server or a virtual host while it is being translated.
+
+    parent: the server, for a virtual host. around: what stands around its sections. sections: its directories.
+    locations: its <Location>. aliases: its ``Alias`` statements. folders: that URLs lead to.
+    """
 
     table: Table
-    conditions: list[tuple[Statement, Table]] = field(default_factory=list)
-    folders: list[tuple[str, Statement]] = field(default_factory=list)  # that URLs lead to
-    rules_count: bool = False  # RewriteEngine On
-    inherits: str = ""  # RewriteOptions Inherit, InheritBefore
+    parent: _Context | None = None
+    around: Section = field(default_factory=lambda: Section(Table({"path": "/"})))
+    sections: list[Section] = field(default_factory=list)
+    locations: list[Section] = field(default_factory=list)
+    aliases: list[Statement] = field(default_factory=list)
+    folders: list[tuple[str, Statement]] = field(default_factory=list)
+    rewriting: Rewriting = field(default_factory=Rewriting)
+    settling: Settling | None = None
 
 
 class _Translator:
     def __init__(self) -> None:
         self.remarks = Remarks()
+        self._locations = Locations(self.remarks)
         self._imports: list[Statement] = []
         self._daemons: dict[str, Table] = {}
         self._server_keys: Mapping[str, Callable[[_Context, Statement], Said]] = {
@@ -82,41 +95,45 @@ class _Translator:
             "wsgidaemonprocess": self._daemon_process,
             "wsgipythonpath": _python_path,
             "wsgiimportscript": self._import_script,
-            "rewriteengine": _rewrite_engine,
-            "rewriteoptions": _rewrite_options,
-            "rewritecond": _rewrite_condition,
-            "rewriterule": _rewrite_rule,
         }
 
     def context(self, statements: Sequence[Statement], context: _Context) -> None:
         """The server or a virtual host, but for the virtual hosts in it."""
-        aliases = Aliases(context.table, self.remarks)
+        parent = context.parent
+        aliases = Aliases(context.table, self.remarks, inherited=parent.aliases if parent is not None else ())
         aliases.read(statements)
-        runs = []
+        context.aliases = aliases.own
         for statement in statements:
             match statement.key:
                 case "virtualhost":
                     pass
                 case "directory" | "directorymatch":
-                    table = directory(statement, self.remarks)
-                    context.table.setdefault("directory", []).append(table)
-                    if table.get("handler") == "wsgi-script":
-                        runs.append((statement, table))
+                    context.sections.append(directory(statement, self.remarks))
                 case "location":
-                    location(statement, context.table, remarks=self.remarks)
+                    context.locations.append(location(statement, self.remarks))
+                case key if key in sections.KEYS:
+                    read(statement, context.around, remarks=self.remarks)
                 case key if statement.body is not None:
                     self.remarks.add(statement, MEANINGS.get(key, NO_COUNTERPART))
+                case key if key in rewriting.KEYS:
+                    self.remarks.add(statement, context.rewriting.read(statement))
                 case key if key in self._server_keys:
                     self.remarks.add(statement, self._server_keys[key](context, statement))
-                case key if key not in ALIASES:
+                case key if key not in alias_statements.KEYS:
                     setting(statement, context.table, remarks=self.remarks)
-        for one, _ in context.conditions:
-            self.remarks.add(one, "no RewriteRule follows it")
-        if not context.rules_count and context.table.pop("rewrite", None):
-            self._remark_rules(statements, "without RewriteEngine On it does not count")
         if any(one.get("path") == "/" for key in ("mount", "alias") for one in context.table.get(key, ())):
             self._hide(statements, context)
-        scripts(context.table, [*context.folders, *aliases.folders], runs=runs, remarks=self.remarks)
+        context.settling = Settling(
+            [context.around, *context.sections],
+            aliases.forced,
+            parent=parent.settling if parent is not None else None,
+        )
+        tables = context.settling.settle([*context.folders, *aliases.folders], self.remarks)
+        if tables:
+            context.table["directory"] = tables
+        context.rewriting.inside = rules_inside(context.sections, context.table, remarks=self.remarks)
+        places = [*(parent.locations if parent is not None else ()), *context.locations]
+        self._locations.apply(places, context.table, denial=context.settling.denial)
 
     def _hide(self, statements: Iterable[Statement], context: _Context) -> None:
         """What is never reached, because an alias of the root comes before it: users, and the document root."""
@@ -127,30 +144,27 @@ class _Translator:
                 if statement.key == "userdir":
                     self.remarks.add(statement, "is never reached: an alias of / comes before it")
 
-    def _remark_rules(self, statements: Iterable[Statement], meaning: str) -> None:
-        for statement in statements:
-            if statement.key == "rewriterule":
-                self.remarks.add(statement, meaning)
-
     def hosts(self, statements: Sequence[Statement], server: _Context) -> None:
-        """The virtual hosts. One has the server's rules only if it asks for them."""
-        sections = [one for one in statements if one.key == "virtualhost"]
-        rules = server.table.get("rewrite", [])
-        inheritors = 0
-        for section in sections:
-            context = _Context(Table(made_by=section))
+        """The virtual hosts, and the rules of all."""
+        hosts = [one for one in statements if one.key == "virtualhost"]
+        is_open = is_reached(server.table, hosts)
+        rules = server.rewriting.rules(None) if is_open else server.rewriting.kept()
+        if rules:
+            server.table["rewrite"] = rules
+        inheritors = int(is_open)
+        for section in hosts:
+            context = _Context(Table(made_by=section), parent=server)
             self.context(section.body or (), context)
-            if context.rules_count and context.inherits:
-                own = context.table.get("rewrite", [])
-                context.table["rewrite"] = rules + own if context.inherits == "inheritbefore" else own + rules
-                inheritors += 1
+            own = context.rewriting.rules(server.rewriting)
+            inheritors += context.rewriting.inherits
+            # A virtual host that says nothing of rules has the server's here.
+            if own != rules:
+                context.table["rewrite"] = own
+            context.rewriting.remark(self.remarks, server.rewriting)
             server.table.setdefault("virtual_host", []).append(context.table)
-        if not is_reached(server.table, sections):
-            server.table.pop("rewrite", None)
-            if rules and inheritors < len(sections):
-                self._remark_rules(statements, "counts in no virtual host without RewriteOptions Inherit")
-        if sections:
-            name(sections, server.table, remarks=self.remarks)
+        server.rewriting.remark(self.remarks, None, is_reached=inheritors > 0)
+        if hosts:
+            name(hosts, server.table, remarks=self.remarks)
 
     def _daemon_process(self, context: _Context, statement: Statement) -> Said:
         del context  # its names are the whole server's
@@ -163,7 +177,7 @@ class _Translator:
         chosen = server.pop("process_group", "")
         if chosen in self._daemons:
             self._daemons[chosen]["default"] = True
-        elif chosen not in ("", "%{GLOBAL}"):
+        elif chosen:
             meaning = "no WSGIDaemonProcess has this name; what says nothing else runs in the server's own process"
             self.remarks.found.append(Remark("server config", f"WSGIProcessGroup {chosen}", meaning))
         if self._daemons:
@@ -174,8 +188,12 @@ class _Translator:
         self._imports.append(statement)
         return None
 
-    def imports(self, server: Table) -> None:
-        """WSGIImportScript: the mounts of that script are loaded before the first request."""
+    def finish(self, server: Table) -> None:
+        """What depends on all contexts.
+
+        WSGIImportScript: the mounts of that script are loaded before the first request.
+        """
+        self._locations.remark()
         mounts = [mount for table in (server, *server.get("virtual_host", ())) for mount in table.get("mount", ())]
         for statement in self._imports:
             found = [mount for mount in mounts if mount.get("script") == _first(statement)]
@@ -183,6 +201,21 @@ class _Translator:
                 mount["preload"] = True
             if not found:
                 self.remarks.add(statement, "no mount has this script; what it does when it is imported is not done")
+
+
+def _make_absolute(server: Table, root: str) -> None:
+    """Relative paths start from ServerRoot, wherever the translation is written."""
+    for table in (server, *server.get("virtual_host", ())):
+        if "document_root" in table:
+            table["document_root"] = _absolute(table["document_root"], root)
+        for array, key in (("alias", "directory"), ("directory", "path"), ("mount", "script")):
+            for one in table.get(array, ()):
+                if key in one:
+                    one[key] = _absolute(one[key], root)
+
+
+def _absolute(path: str, root: str) -> str:
+    return path if path.startswith("/") else f"{root.rstrip('/')}/{path}"
 
 
 def _first(statement: Statement) -> str:
@@ -235,33 +268,3 @@ def _user_directories(context: _Context, statement: Statement) -> Said:
 def _python_path(context: _Context, statement: Statement) -> Said:
     context.table.put("python_path", _first(statement).split(":"), by=statement)
     return None
-
-
-def _rewrite_engine(context: _Context, statement: Statement) -> Said:
-    context.rules_count = _first(statement).lower() == "on"
-    return None
-
-
-def _rewrite_options(context: _Context, statement: Statement) -> Said:
-    for word in statement.arguments:
-        if word.lower() in ("inherit", "inheritbefore"):
-            context.inherits = word.lower()
-        elif word.lower().startswith("inheritdown"):
-            return "was not followed: write RewriteOptions Inherit into the virtual hosts"
-    return None
-
-
-def _rewrite_condition(context: _Context, statement: Statement) -> Said:
-    table, said = condition(statement)
-    if table is not None:
-        context.conditions.append((statement, table))
-    return said
-
-
-def _rewrite_rule(context: _Context, statement: Statement) -> Said:
-    conditions = [table for _, table in context.conditions]
-    context.conditions.clear()
-    table, said = rule(statement, conditions)
-    if table is not None:
-        context.table.setdefault("rewrite", []).append(table)
-    return said

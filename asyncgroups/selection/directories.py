@@ -98,13 +98,14 @@ class Settled(NamedTuple):
     def runs(self, name: str) -> bool:
         """Whether a file of this name is a script: it has the handler, and one of the extensions where there are any.
 
+        No extensions at all are those of a section that takes back what a wider one has said.
         Source: SetHandler, AddHandler. Only the end of the name counts: ``app.wsgi.bak`` is no ``.wsgi``, as it would
         be for AddHandler.
         """
         if self.values.get("handler") != WSGI_SCRIPT:
             return False
         extensions = self.values.get("extensions")
-        return not isinstance(extensions, tuple) or name.endswith(extensions)
+        return not isinstance(extensions, tuple) or not extensions or name.endswith(extensions)
 
 
 NOTHING = Settled(MappingProxyType({}), MappingProxyType({}))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncgroups.apache.reading import DEEPEST_INCLUDE, Statement, arguments_of, read, walk
+from asyncgroups.apache.lines import arguments_of
+from asyncgroups.apache.reading import DEEPEST_INCLUDE, Statement, read, walk
 from asyncgroups.errors import ConfigurationError
 
 
@@ -235,6 +236,29 @@ def test_include(reading, tmp_path: Path) -> None:
     assert [Path(one).name for one in found.files[:2]] == ["httpd.conf", "one.conf"]
 
 
+def test_macros(reading) -> None:
+    """A macro's lines stand where it is used, in the section that is open there; the longest parameter counts."""
+    found = reading(
+        "<Macro Site $n $name @x>\n<VirtualHost *>\nServerName $name.$n\nSetEnv X '@x'\n</VirtualHost>\n</Macro>\n"
+        "<IfDefine NOBODY>\nUse Nothing\n</IfDefine>\n<Macro Inner>\nA b\n</Macro>\n"
+        "Use site 1 www 'a b'\n<Directory /srv>\nUse Inner\n</Directory>\n"
+    )
+    assert told(found.statements) == [
+        ("VirtualHost", "*"),
+        [("ServerName", "www.1"), ("SetEnv", "X", "a b")],
+        ("Directory", "/srv"),
+        [("A", "b")],
+    ]
+    assert [one.line for one in walk(found.statements)] == [13, 13, 13, 14, 15]
+
+
+def test_macros_that_use_one_another(reading) -> None:
+    """A macro that uses itself is told once, and ends."""
+    with pytest.raises(ConfigurationError, match=f"macros use one another more than {DEEPEST_INCLUDE} deep") as caught:
+        reading("<Macro M>\nUse M\n</Macro>\nUse M\n")
+    assert len(caught.value.problems) == 1
+
+
 def test_server_root(reading, tmp_path: Path) -> None:
     """Relative names start from ServerRoot, from where it stands, and before it from the file's folder."""
     (tmp_path / "root").mkdir()
@@ -255,6 +279,9 @@ def test_server_root(reading, tmp_path: Path) -> None:
         ("<IfDefine X>\n</IfModule>\n", ["2: </IfModule> closes <IfDefine> of line 1"]),
         ("<Directory /a\n</Directory>\n", ["1: '<Directory /a' has no '>' at its end"]),
         ("\nInclude nowhere.conf\n", ["2: Include: there is no file 'nowhere.conf'"]),
+        ("Use Nobody a\n", ["1: Use: there is no macro 'Nobody'"]),
+        ("<Macro M $a>\nA $a\n</Macro>\nUse M\n", ["4: Use: the macro 'M' takes 1 arguments, not 0"]),
+        ("<Macro M>\nA b\n</Macro>\nUndefMacro m\nUse M\n", ["5: Use: there is no macro 'M'"]),
         ("Include no*.conf\n</A>\n", ["1: Include: there is no file 'no*.conf'", "2: </A> closes nothing"]),
     ],
 )

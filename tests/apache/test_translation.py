@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from asyncgroups.apache.reading import read
+from asyncgroups.apache.rules import KNOWN
 from asyncgroups.apache.translation import Translation, translate
 from asyncgroups.apache.words import FILES, MEANINGS, NEUTRAL, NO_COUNTERPART
+from asyncgroups.selection import rewrite
 from tests.oracle import apache
 
 
@@ -24,6 +26,18 @@ def translated(tmp_path: Path):
 DIRECTORY = "<Directory /srv>\n{}\n</Directory>\n"
 RUNS = {"path": "/srv", "handler": "wsgi-script"}
 NONE = {"path": "/srv", "handler": "none"}
+ROOT = {"path": "/", "handler": "wsgi-script"}
+SCRIPTS_ON = "Options +ExecCGI\nSetHandler wsgi-script"
+SCRIPTS = DIRECTORY.format(SCRIPTS_ON)
+SCRIPTS_THERE = {"directory": [RUNS]}
+MACRO = """\
+<Macro App $name $n %to>
+    WSGIScriptAlias /$name %to/$name.wsgi application-group=g$n
+</Macro>
+Use App a 1 /srv
+USE app 'b' 2 /srv
+UndefMacro App
+"""
 NO_LINKS = {"follow_symlinks": False}
 RULES = "RewriteEngine On\n"
 DAEMON = """\
@@ -158,6 +172,136 @@ WSGIProcessGroup a
             },
         ),
         (RULES + "RewriteRule ^/x -", {"rewrite": [{"match": "^/x"}]}),
+        ("AliasMatch ^/x/(.*)$ /srv/$1\n" + SCRIPTS, {"alias": [{"path": "/x", "directory": "/srv"}], **SCRIPTS_THERE}),
+        ("WSGIProcessGroup %{GLOBAL}", {}),
+        ("BrowserMatch MSIE nokeepalive downgrade-1.0", {}),
+        ("SetEnvIf Authorization (.+) HTTP_AUTHORIZATION=$1", {}),
+        (
+            "SetEnvIfNoCase X-Tenant ^([a-z]+)$ TENANT=<$1> SEEN !GONE PLAIN=5%",
+            {
+                "rewrite": [
+                    {
+                        "match": "^",
+                        "condition": [{"test": "%{HTTP:X-Tenant}", "match": "^([a-z]+)$", "nocase": True}],
+                        "env": {"TENANT": "<%1>", "SEEN": "1", "PLAIN": r"5\%"},
+                        "unset": ["GONE"],
+                    }
+                ]
+            },
+        ),
+        (
+            "BrowserMatch bot BOT=$0\nSetEnvIf BOT ^(.)$ B=$1\nSetEnvIf Request_URI ^/a\\.b P=\\$1",
+            {
+                "rewrite": [
+                    {
+                        "match": "^",
+                        "condition": [{"test": "%{HTTP:User-Agent}", "match": "bot"}],
+                        "env": {"BOT": r"\$0"},
+                    },
+                    {"match": "^", "condition": [{"test": "%{ENV:BOT}", "match": "^(.)$"}], "env": {"B": "%1"}},
+                    {
+                        "match": "^",
+                        "condition": [{"test": "%{REQUEST_URI}", "match": r"^/a\.b"}],
+                        "env": {"P": r"\$1"},
+                    },
+                ]
+            },
+        ),
+        ("<FilesMatch ^\\.ht>\nRequire all denied\n</FilesMatch>", {}),
+        ("Options +ExecCGI\nAddHandler wsgi-script .wsgi", {"directory": [{**ROOT, "extensions": [".wsgi"]}]}),
+        (
+            "AddHandler wsgi-script .wsgi\n" + DIRECTORY.format("Options +ExecCGI"),
+            {"directory": [{**RUNS, "extensions": [".wsgi"]}]},
+        ),
+        (
+            "Options +ExecCGI\n<Files *.wsgi>\nSetHandler wsgi-script\n</Files>\n"
+            + DIRECTORY.format("SetHandler wsgi-script"),
+            {"directory": [{**ROOT, "extensions": [".wsgi"]}, {**RUNS, "extensions": []}]},
+        ),
+        (
+            "<Directory />\nDeny from all\n</Directory>\n<Directory /srv/a>\nRequire all granted\n</Directory>\n"
+            + DIRECTORY.format("Order deny,allow\nAllow from all\nSetHandler wsgi-script\nOptions +ExecCGI")
+            + "<Directory /srv/b>\nRequire all denied\n</Directory>\n"
+            "<Directory /srv/b/c>\nRequire all granted\n</Directory>",
+            {
+                "directory": [
+                    {**ROOT, "handler": "none"},
+                    RUNS,
+                    {"path": "/srv/b", "handler": "none"},
+                    {"path": "/srv/b/c", "handler": "wsgi-script"},
+                ]
+            },
+        ),
+        (
+            "WSGIScriptAlias /x /srv/x.wsgi\n<Directory />\nRequire all denied\n</Directory>\n"
+            + DIRECTORY.format("<Files x.wsgi>\nRequire all granted\n</Files>"),
+            {"mount": [{"path": "/x", "script": "/srv/x.wsgi"}], "directory": [{**ROOT, "handler": "none"}]},
+        ),
+        (
+            "WSGIScriptAlias /x /x.wsgi\n<Location /x/y>\nRequire all denied\n</Location>",
+            {"mount": [{"path": "/x", "script": "/x.wsgi"}], "alias": [{"path": "/x/y", "directory": "/dev/null"}]},
+        ),
+        (
+            "WSGIScriptAlias /x /x.wsgi\nWSGIScriptAlias /y /y.wsgi application-group=y\nWSGIScriptAliasMatch ^/z /z\n"
+            "<Location /x>\nSetEnv A 1\nWSGIApplicationGroup x\n</Location>\n"
+            "<Location />\nSetEnv B 1\nWSGIApplicationGroup all\n</Location>\n"
+            + DIRECTORY.format("WSGIApplicationGroup d"),
+            {
+                "application_group": "all",
+                "env": {"B": "1"},
+                "mount": [
+                    {"path": "/x", "script": "/x.wsgi", "env": {"A": "1", "B": "1"}, "application_group": "all"},
+                    {"path": "/y", "script": "/y.wsgi", "env": {"B": "1"}, "application_group": "y"},
+                    {"match": "^/z", "script": "/z", "env": {"B": "1"}, "application_group": "all"},
+                ],
+                "directory": [{"path": "/srv", "application_group": "all", "env": {"B": "1"}}],
+            },
+        ),
+        (
+            "Alias /u /srv\n"
+            + DIRECTORY.format(
+                f"{SCRIPTS_ON}\n{RULES}RewriteRule ^a/(.*) - [E=A:$1]\nRewriteRule b$ - [E=B:1]\n"
+                "RewriteRule .* - [E=C:1]\nRewriteRule !^d - [E=D:1]\nSetEnvIf Host (.*) H=$1\n"
+                "RewriteRule .* - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]\nRewriteBase /"
+            ),
+            {
+                "alias": [{"path": "/u", "directory": "/srv"}],
+                "directory": [RUNS],
+                "rewrite": [
+                    {
+                        "match": "^/u(?:/|$)",
+                        "condition": [{"test": "%{HTTP:Host}", "match": "(.*)"}],
+                        "env": {"H": "%1"},
+                    },
+                    {"match": "^/u/a/(.*)", "env": {"A": "$1"}},
+                    {"match": "^/u/.*?(?:b$)", "env": {"B": "1"}},
+                    {"match": "^/u(?:/|$)", "env": {"C": "1"}},
+                    {
+                        "not_match": "^/u/d",
+                        "condition": [{"test": "%{REQUEST_URI}", "match": "^/u(?:/|$)"}],
+                        "env": {"D": "1"},
+                    },
+                ],
+            },
+        ),
+        (
+            "UserDir /home/*/www\n"
+            + SCRIPTS.replace("/srv", "/home/*/www/s").replace("</D", f"{RULES}RewriteRule . - [E=A:1]\n</D"),
+            {
+                "userdir": {"path": ["/home/*/www"]},
+                "directory": [{**RUNS, "path": "/home/*/www/s"}],
+                "rewrite": [{"match": "^/~[^/]+/s(?:/|$)", "env": {"A": "1"}}],
+            },
+        ),
+        (
+            MACRO,
+            {
+                "mount": [
+                    {"path": "/a", "script": "/srv/a.wsgi", "application_group": "g1"},
+                    {"path": "/b", "script": "/srv/b.wsgi", "application_group": "g2"},
+                ]
+            },
+        ),
     ],
 )
 def test_translated(translated, text: str, expected: dict[str, object]) -> None:
@@ -178,10 +322,10 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ("<Unknown x>\n</Unknown>", 1, "has no counterpart"),
         ("DocumentRoot /srv", 1, FILES),
         ("Alias /a /srv", 1, FILES),
-        (DIRECTORY.format("SetHandler wsgi-script"), 1, "ExecCGI stands nowhere"),
+        (DIRECTORY.format("SetHandler wsgi-script"), 2, "without Options ExecCGI Apache answers 403"),
         (DIRECTORY.format("Options +ExecCGI +SymLinksIfOwnerMatch"), 2, "links are not followed there"),
         (DIRECTORY.format("<Files a.py>\nSetEnv A b\n</Files>"), 2, "settings of single files"),
-        ("<Location /x>\nWSGIApplicationGroup a\n</Location>", 1, "no application is mounted at this very path"),
+        ("<Location /x>\nWSGIApplicationGroup a\n</Location>", 1, "no application is mounted at or below this path"),
         ("WSGIScriptAlias /a /a.wsgi\nWSGIScriptAlias /a/b /b.wsgi", 2, "never reached: {}:1 comes before it"),
         (
             "WSGIScriptAlias /a/b /a.wsgi\nAlias /a /b\n"
@@ -208,7 +352,37 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         (RULES + "RewriteRule ^/(.*) - [E=A_$1:b]", 2, "the name of a variable has no groups"),
         (RULES + "RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^/a -", 2, "this never holds"),
         (RULES + "RewriteCond %{HTTP_HOST} a", 2, "no RewriteRule follows it"),
-        ("SetEnvIf Host a B=c", 1, "the variable is not set"),
+        ("SetEnvIf Server_Addr a B=c", 1, "the variable is not set"),
+        ("SetEnvIf ^X-.* a B=c", 1, "the variable is not set"),
+        ("SetEnvIf Host a", 1, "has no variable"),
+        ("AliasMatch ^/x/(.*)/y /srv/$1", 1, "it is not done: whatever else covers the path answers"),
+        ("ScriptAlias /cgi-bin/ /usr/lib/cgi-bin/", 1, "CGI scripts are answered 404"),
+        ("ProxyPass /a http://a", 1, "nothing is passed on: whatever else covers the path answers"),
+        ("<LocationMatch ^/x>\nSetEnv A b\n</LocationMatch>", 1, "its settings were left out"),
+        ("<Location ~ ^/x>\nSetEnv A b\n</Location>", 1, "which URLs it is for is not worked out"),
+        ("<Location /x>\nSetHandler wsgi-script\n</Location>", 2, "give it to the directory where the scripts lie"),
+        ("<Location /x>\nRewriteRule . - [E=A:b]\n</Location>", 2, "stands outside of all sections here"),
+        ("<Location /server-status>\nSetHandler server-status\n</Location>", 2, "there is no handler server-status"),
+        ("WSGIScriptAlias /x /srv/x.wsgi\n" + DIRECTORY.format("Require all denied"), 1, "is refused by {}:3"),
+        (
+            "WSGIScriptAliasMatch ^/x/([^/]+) /srv/$1/x.wsgi\n<Directory /srv/*>\nRequire all denied\n</Directory>",
+            1,
+            "is refused by {}:3",
+        ),
+        ("WSGIScriptAlias /x /x.wsgi\n<Location />\nRequire all denied\n</Location>", 1, "is refused by {}:3"),
+        (
+            DIRECTORY.format(f"{SCRIPTS_ON}\n<Files secret.wsgi>\nRequire all denied\n</Files>"),
+            4,
+            "ACCESS IS NOT CHECKED",
+        ),
+        (DIRECTORY.format(f"{RULES}RewriteRule ^a - [E=A:1]"), 3, "which URLs lead there is not known"),
+        (
+            "WSGIScriptAlias /x /srv/x.wsgi\n" + DIRECTORY.format(f"{RULES}RewriteRule ^x.wsgi/a - [E=A:1]"),
+            4,
+            "which URLs lead there is not known",
+        ),
+        (RULES + "RewriteCond %{THE_REQUEST} a\nRewriteRule ^/a -", 2, "there is no %{THE_REQUEST} here: this never"),
+        (RULES + "RewriteRule ^/a - [E=A:%{TIME_HOUR}]", 2, "there is no %{TIME_HOUR} here; this rule was left out"),
         ("<VirtualHost *:80>\n</VirtualHost>", 1, "has no ServerName; it is called unnamed-1.invalid"),
         ("<VirtualHost *:80>\nServerName a\nServerAlias w*w *.b c\n</VirtualHost>", 3, "w*w: only '*.' at the"),
         (RULES + "RewriteRule ^/a -\n<VirtualHost *>\nServerName a\n</VirtualHost>", 2, "RewriteOptions Inherit"),
@@ -219,7 +393,7 @@ def test_remarks(translated, tmp_path: Path, text: str, line: int, meaning: str)
     """What has no counterpart is told, with its file and line and what it means."""
     found = translated(text)
     assert [remark.place for remark in found.remarks] == [f"{tmp_path}/httpd.conf:{line}"], found.remarks
-    assert meaning.format(f"{tmp_path}/httpd.conf") in found.remarks[0].meaning
+    assert meaning.replace("{}", f"{tmp_path}/httpd.conf") in found.remarks[0].meaning
     assert str(found.remarks[0]).startswith(f"{tmp_path}/httpd.conf:{line}: ")
 
 
@@ -295,6 +469,113 @@ def test_who_is_reached(translated, listen: list[str], hosts: list[str], reached
     text += "".join(f"<VirtualHost {one}>\nServerName n{number}\n</VirtualHost>\n" for number, one in enumerate(hosts))
     found = translated(f"ServerName s\n{text}")
     assert ("server_name" in found.mapping) is reached
+
+
+def test_what_virtual_hosts_inherit(translated) -> None:
+    """RewriteEngine and SetEnvIf count in virtual hosts too; rules only where they are inherited (measured)."""
+    text = (
+        "Listen 80\nListen 81\nServerName s\nSetEnvIf Host s S=1\nRewriteEngine On\nRewriteRule s -\n"
+        "<VirtualHost *:80>\nServerName a\nRewriteRule a -\nSetEnvIf Host a A=1\n</VirtualHost>\n"
+        "<VirtualHost *:80>\nServerName b\nRewriteOptions Inherit\n</VirtualHost>\n"
+        "<VirtualHost *:80>\nServerName c\n</VirtualHost>\n"
+        "<VirtualHost *:80>\nServerName d\nRewriteEngine Off\nRewriteRule d -\n</VirtualHost>\n"
+    )
+    found = translated(text)
+    names = {
+        host["server_name"]: ["".join(rule.get("env", rule["match"])) for rule in host["rewrite"]]
+        if "rewrite" in host
+        else None
+        for host in (found.mapping, *found.mapping["virtual_host"])
+    }
+    assert names == {"s": ["S", "s"], "a": ["S", "A", "a"], "b": None, "c": ["S"], "d": ["S"]}
+    said = [one.meaning for one in found.remarks if "RewriteRule" in one.text]
+    assert said == ["without RewriteEngine On it does not count"]
+
+
+def test_a_virtual_host_without_the_rules_of_the_server(translated) -> None:
+    """Where rules of the server would be inherited, and are not in Apache, an empty list says so."""
+    text = (
+        "Listen 80\nListen 81\nServerName s\nRewriteEngine On\nRewriteRule s -\n"
+        "<VirtualHost *:80>\nServerName a\n</VirtualHost>\n"
+    )
+    assert translated(text).mapping["virtual_host"][0]["rewrite"] == []
+
+
+def test_sections_in_virtual_hosts(translated) -> None:
+    """What a virtual host says may give a section of the server's the handler, or take it away."""
+    text = (
+        DIRECTORY.format("SetHandler wsgi-script")
+        + "<Directory /other>\nOptions +ExecCGI\nSetHandler wsgi-script\n</Directory>\n"
+        "<VirtualHost *>\nServerName a\nOptions +ExecCGI\n</VirtualHost>\n"
+        "<VirtualHost *>\nServerName b\n<Directory /other/b>\nRequire all denied\n</Directory>\n</VirtualHost>\n"
+        "<VirtualHost *>\nServerName c\n</VirtualHost>\n"
+    )
+    hosts = translated(text).mapping["virtual_host"]
+    assert translated(text).mapping["directory"] == [NONE, {**RUNS, "path": "/other"}]
+    assert [host.get("directory") for host in hosts] == [
+        [RUNS],
+        [{"path": "/other/b", "handler": "none"}],
+        None,
+    ]
+
+
+def test_aliases_and_locations_of_the_server(translated) -> None:
+    """An Alias of the server comes before a virtual host's WSGIScriptAlias; its <Location> counts there too."""
+    text = (
+        "Alias /icons/ /srv/icons/\nAlias /sub/x /srv/x\n"
+        "<Location /private>\nRequire all denied\n</Location>\n<Location /sub>\nSetEnv A 1\n</Location>\n"
+        "<VirtualHost *>\nServerName a\nWSGIScriptAlias /sub /b.wsgi\nWSGIScriptAlias / /a.wsgi\n</VirtualHost>\n"
+        "<VirtualHost *>\nServerName b\nWSGIScriptAlias /icons/x /b.wsgi\nAlias /sub /srv/sub\n</VirtualHost>\n"
+        "<VirtualHost *>\nServerName c\n</VirtualHost>\n"
+    )
+    found = translated(text)
+    first, second, third = found.mapping["virtual_host"]
+    icons, inner = ({"path": "/icons", "directory": "/srv/icons"}, {"path": "/sub/x", "directory": "/srv/x"})
+    nothing = {"path": "/private", "directory": "/dev/null"}
+    assert found.mapping["alias"] == [icons, inner, nothing]
+    assert first["alias"] == [icons, inner, nothing]
+    assert first["mount"] == [
+        {"path": "/sub", "script": "/b.wsgi", "env": {"A": "1"}},
+        {"path": "/", "script": "/a.wsgi"},
+    ]
+    assert second["alias"] == [{"path": "/sub", "directory": "/srv/sub"}]
+    assert "mount" not in second
+    assert "alias" not in third
+    assert [one.meaning for one in found.remarks if "icons/x" in one.text] == [
+        f"is never reached: {found.places['alias', 0].place} comes before it"
+    ]
+
+
+def test_relative_paths(translated) -> None:
+    """Relative paths start from ServerRoot, wherever the translation will stand."""
+    found = translated("ServerRoot /etc/httpd\nDocumentRoot www\nAlias /a x\nWSGIScriptAlias /b b.wsgi").mapping
+    assert (found["document_root"], found["alias"][0]["directory"], found["mount"][0]["script"]) == (
+        "/etc/httpd/www",
+        "/etc/httpd/x",
+        "/etc/httpd/b.wsgi",
+    )
+
+
+def test_places(translated, tmp_path: Path) -> None:
+    """Each table and key has the place of the statement that has made it, also of one out of a macro."""
+    text = (
+        "ServerName a\n<Macro M $x>\nWSGIScriptAlias /$x /$x.wsgi\n</Macro>\nUse M x\n"
+        "<VirtualHost *>\nServerName b\nSetEnv A b\n<Directory /srv>\nOptions +ExecCGI\n"
+        "SetHandler wsgi-script\nWSGIApplicationGroup g\n</Directory>\n</VirtualHost>\n"
+    )
+    found = {place: by.place.removeprefix(f"{tmp_path}/httpd.conf:") for place, by in translated(text).places.items()}
+    assert found["mount", 0] == "5"
+    assert found["virtual_host", 0] == "6"
+    assert found["virtual_host", 0, "server_name"] == "7"
+    assert found["virtual_host", 0, "env", "A"] == "8"
+    assert found["virtual_host", 0, "directory", 0] == "9"
+    assert found["virtual_host", 0, "directory", 0, "handler"] == "11"
+    assert found["virtual_host", 0, "directory", 0, "application_group"] == "12"
+
+
+def test_variables_of_rules() -> None:
+    """The variables that rules are translated with are those that there are."""
+    assert {*rewrite._FACTS, *rewrite._FIELDS} == KNOWN
 
 
 def test_rules_of_virtual_hosts(translated) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from asyncgroups.apache.reading import arguments_of, read, walk
+from asyncgroups.apache.lines import arguments_of
+from asyncgroups.apache.reading import read, walk
 from asyncgroups.apache.translation import translate
 from asyncgroups.apache.writing import toml
 from tests.oracle import apache, tree

@@ -182,7 +182,7 @@ def test_settings_merge() -> None:
         ({"handler": WSGI_SCRIPT, "extensions": (".wsgi", ".py")}, "app.py", True),
         ({"handler": WSGI_SCRIPT, "extensions": (".wsgi",)}, "app.wsgi.bak", False),
         ({"handler": WSGI_SCRIPT, "extensions": (".wsgi",)}, "app.WSGI", False),
-        ({"handler": WSGI_SCRIPT, "extensions": ()}, "app.wsgi", False),
+        ({"handler": WSGI_SCRIPT, "extensions": ()}, "app.py", True),
     ],
 )
 def test_what_is_a_script(settings: dict[str, object], name: str, runs: bool) -> None:
