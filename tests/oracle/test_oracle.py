@@ -181,7 +181,6 @@ DIFFERENT["rewrite"] = {
     # Names of variables have no groups in them; `migrate` says so.
     "/name/abc": {"env": ALWAYS},
     "/name/a:b": {"env": ALWAYS},
-    "/setenvif/abc": {"env": ALWAYS},
 }
 SHOP = "@ROOT@/apps/shop.wsgi"
 DIFFERENT["hosts"] = {
