@@ -176,6 +176,7 @@ def demo(session: nox.Session) -> None:
     comment = about(HERE / "examples" / example)
     print(comment, flush=True)
     variables, (server, *arguments) = command(comment)
+    variables["PWD"] = str(HERE)
     variables["PATH"] = os.pathsep.join([session.bin, os.environ["PATH"]])
     # The server takes the place of nox: signals reach it and nobody else, and its exit status is the session's.
     os.chdir(HERE)
@@ -201,7 +202,7 @@ def bench(session: nox.Session) -> None:
 def about(example: Path) -> str:
     """Gives the comment at the top of an example, which names the command that serves it and the URLs to try."""
     for file in sorted(example.iterdir()):
-        lines = file.read_text(encoding="utf-8").splitlines() if file.suffix in (".py", ".toml") else []
+        lines = file.read_text(encoding="utf-8").splitlines() if file.suffix in (".conf", ".py", ".toml") else []
         if lines and lines[0].startswith("# "):
             comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
             return "\n".join(line.removeprefix("#").removeprefix(" ") for line in comment)

@@ -19,7 +19,8 @@ EXAMPLES = ROOT / "examples"
 
 def comment_of(example: Path) -> str:
     """The comment at the top of one of the example's files: it says what the example is."""
-    found = [re.match(r"(#.*\n)+", file.read_text()) for file in [*example.glob("*.toml"), *example.glob("*.py")]]
+    files = [*example.glob("*.toml"), *example.glob("*.conf"), *example.glob("*.py")]
+    found = [re.match(r"(#.*\n)+", file.read_text()) for file in files]
     (comment,) = filter(None, found)
     return comment[0]
 
@@ -31,7 +32,7 @@ def as_its_comment_says(example: Path) -> Iterator[Server]:
     assert line is not None
     variables = dict(word.split("=", 1) for word in line[1].split())
     port = ["-b", "127.0.0.1:0"] if line[2] == "asyncgroups" else ["--port", "0"]
-    with serving(["-m", line[2], *shlex.split(line[3]), *port], environ=variables) as server:
+    with serving(["-m", line[2], *shlex.split(line[3]), *port], environ={"PWD": str(ROOT), **variables}) as server:
         yield server
 
 
@@ -62,6 +63,18 @@ def django_uvicorn() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def process_groups() -> Iterator[Server]:
     with as_its_comment_says(EXAMPLES / "process-groups") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def user_directories() -> Iterator[Server]:
+    with as_its_comment_says(EXAMPLES / "user-directories") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def apache() -> Iterator[Server]:
+    with as_its_comment_says(EXAMPLES / "apache") as server:
         yield server
 
 
@@ -132,6 +145,33 @@ def test_process_groups_have_processes_and_settings_of_their_own(process_groups:
     os.kill(shop["process"], signal.SIGKILL)
     process_groups.wait_for_log("was killed by SIGKILL")
     assert process_groups.get("/shop").json()["process"] != shop["process"]
+
+
+def test_user_directories_are_groups_of_their_users(user_directories: Server) -> None:
+    """The scripts of one user share an interpreter, which is nobody else's; a file without the handler is not there."""
+    mia, notes, ole = (
+        user_directories.get(f"/~{user}/wsgi-scripts/{rest}").json()
+        for user, rest in (("mia", "where.wsgi"), ("mia", "notes.wsgi/list"), ("ole", "where.wsgi"))
+    )
+    assert [one["application_group"] for one in (mia, notes, ole)] == ["~mia", "~mia", "~ole"]
+    assert mia["interpreter"] == notes["interpreter"] != ole["interpreter"]
+    assert (mia["script_name"], notes["path_info"]) == ("/~mia/wsgi-scripts/where.wsgi", "/list")
+    assert user_directories.get("/~ole/index.html").status_code == 404
+
+
+def test_an_apache_configuration_is_served(apache: Server) -> None:
+    """Scripts, groups, process groups and variables are those that the directives say."""
+    paths = ("/shop/cart", "/sites/red", "/sites/blue/page", "/~mia/wsgi-scripts/where.wsgi")
+    shop, red, blue, mia = (apache.get(path).json() for path in paths)
+    keys = ("process_group", "application_group", "script_name", "path_info", "SITE")
+    name = f"www.example.com:{apache.port}"
+    assert [tuple(one[key] for key in keys) for one in (shop, red, blue, mia)] == [
+        ("shop", "shop", "/shop", "/cart", "main"),
+        ("", f"{name}|/sites/red", "/sites/red", "", "sites"),
+        ("", f"{name}|/sites/blue", "/sites/blue", "/page", "sites"),
+        ("", "~mia", "/~mia/wsgi-scripts/where.wsgi", "", "main"),
+    ]
+    assert red["script"] == "examples/apache/sites/red/app.wsgi"
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)
