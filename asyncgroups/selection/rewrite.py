@@ -177,10 +177,10 @@ class _Moment:
     __slots__ = ("env", "of_condition", "of_rule", "request")
 
     def __init__(self, request: Request, env: Mapping[str, str]) -> None:
-        self.request = request
-        self.env = env
-        self.of_rule = NO_GROUPS
-        self.of_condition = NO_GROUPS
+        self.request: Request = request
+        self.env: Mapping[str, str] = env
+        self.of_rule: Groups = NO_GROUPS
+        self.of_condition: Groups = NO_GROUPS
 
     def look_up(self, source: _Source, word: str) -> str:
         match source:
