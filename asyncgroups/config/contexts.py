@@ -125,7 +125,7 @@ class Contexts:
         self._reader.check_users((), server, together=server)
         result: dict[Loc, Tables] = {(): server}
         for host in self._hosts:
-            result[host.loc] = within(own[host.loc], server, label=f" in {self._place(host.loc)}")
+            result[host.loc] = within(own[host.loc], server)
             self._reader.check_users(host.loc, own[host.loc], together=result[host.loc])
         for context in self._contexts:
             around = (self._server,) if context is self._server else (context, self._server)

@@ -7,6 +7,7 @@ A virtual host has what the server configuration has as well, after its own: but
 cover altogether, and for rules, where its own stand in place of the server's.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -74,23 +75,20 @@ class Tables:
         return tuple(context for one in reversed(found) for section, context in self.sections if section is one)
 
 
-def within(own: Tables, server: Tables, *, label: str) -> Tables:
-    """What a virtual host has of files, with the server's.
-
-    label: what is said after the place of a pattern of the server's: `` in virtual_host[0]``.
-    """
-    inherited = {
-        f"{place}{label}": (replace(match, place=f"{place}{label}"), mount)
-        for place, (match, mount) in server.matches.items()
-    }
+def within(own: Tables, server: Tables) -> Tables:
+    """What a virtual host has of files, with the server's."""
+    matches = dict(own.matches)
+    for match, mount in server.matches.values():
+        place = _untaken(match.place, matches)
+        matches[place] = replace(match, place=place), mount
     rest = own.hides("")
     return Tables(
         covered=own.covered,
         aliases=(*own.aliases, *(alias for alias in server.aliases if not own.hides(alias.path))),
         users=own.users if rest else {**server.users, **own.users},
-        document_root=own.document_root or (None if rest else server.document_root),
+        document_root=own.document_root or server.document_root,  # a root of its own comes before it anyhow
         sections=(*server.sections, *own.sections),
-        matches=own.matches if rest else {**own.matches, **inherited},
+        matches=own.matches if rest else matches,
         rules=server.rules if own.rules is None else own.rules,
         follow_symlinks=server.follow_symlinks if own.follow_symlinks is None else own.follow_symlinks,
     )
@@ -164,9 +162,7 @@ class TableReader:
         sections = [(found, one) for one in directories if (found := self._section(one)) is not None]
         matches: dict[str, tuple[ScriptMatch, Context[MountSection]]] = {}
         for mount in (mount for mount in mounts if mount.section.match is not None):
-            # By their place they are told from one another: two may stand at one of a file that is read more than once.
-            place = self._place(mount.loc)
-            place += f" ({len(matches)})" if place in matches else ""
+            place = _untaken(self._place(mount.loc), matches)
             if (match := self._match(mount, place)) is not None:
                 matches[place] = match, mount
         written = numbered((*loc, "rewrite"), section.rewrite or (), dropped=self._dropped)
@@ -231,7 +227,7 @@ class TableReader:
             for path in users["path"]:
                 if path.count("*") > 1:
                     self._problems.add((*loc, "path"), f"{shown(path)}: one '*' is the user's name; there is only one")
-                elif not os.path.isdir(folder := path.partition("*")[0].rpartition("/")[0] or "/"):
+                elif not os.path.isdir(folder := _before_users(path)):
                     self._problems.add((*loc, "path"), f"there is no folder {folder!r}")
         return users
 
@@ -303,6 +299,19 @@ class TableReader:
     def _with_conditions(self, sections: Iterator[Context[RewriteSection]]) -> Iterator[Any]:
         for one in sections:
             yield one, tuple(numbered((*one.loc, "condition"), one.section.condition, dropped=self._dropped))
+
+
+def _before_users(path: str) -> str:
+    """The part of a path to users' directories that is the same for all of them; without a ``*`` all of it is."""
+    before, star, _ = path.partition("*")
+    return (before.rpartition("/")[0] or "/") if star else path
+
+
+def _untaken(place: str, taken: Collection[str]) -> str:
+    """A name for what stands at ``place``: two may stand at one of a file that is read more than once."""
+    return next(
+        name for name in itertools.chain([place], (f"{place} ({n})" for n in itertools.count(2))) if name not in taken
+    )
 
 
 def _for_globs(name: str) -> str:

@@ -187,7 +187,7 @@ env = { SAID = "server" }
 server_name = "www.example.com"
 """
 URLS = ["/static/x", "/shared/deep", "/sites/a", "/~alice/x", "/shop", "/y"]
-IN_HOST = ["mount[0] in virtual_host[0]", "userdir", "mount[1] in virtual_host[0]", "document_root"]
+IN_HOST = ["mount[0]", "userdir", "mount[1] in virtual_host[0]", "document_root"]
 
 
 @pytest.mark.parametrize(
@@ -391,12 +391,20 @@ def test_two_tables_at_one_place_keep_their_own_settings(folder: Path) -> None:
     match = '^/b'
     script = "b.wsgi"
     application_group = "b"
+    [[virtual_host]]
+    server_name = "www.example.com"
+    [[virtual_host.mount]]
+    match = '^/c'
+    script = "c.wsgi"
+    application_group = "c"
     """
     problems = Problems("site.conf", text=None, options={}, words=OneLine())
-    server = configured(folder, text, problems=problems).server
-    for url in ("/a", "/b"):
-        ((candidate,)) = located(server, url) or ()
-        found = merged(folder, server, candidate.place)
+    configuration = configured(folder, text, problems=problems)
+    (virtual_host,) = configuration.virtual_hosts
+    cases = [(configuration.server, "/a"), (configuration.server, "/b"), *((virtual_host, f"/{one}") for one in "abc")]
+    for host, url in cases:
+        (candidate,) = located(host, url) or ()
+        found = merged(folder, host, candidate.place)
         assert str(found.application_group) == url[1:]
         assert (found.settings.threads, found.settings.isolation) == (2, "interpreter")
 
