@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from time import time
 from typing import Any, Unpack, cast
 
 from asgiref.typing import HTTPScope
@@ -116,6 +117,7 @@ class ApplicationGroups:
     # http -------------------------------------------------------------------------------------------------------------
 
     async def _http(self, scope: HTTPScope, receive: _Receive, send: _Send) -> None:
+        began = time()
         try:
             _, selection, supervisor, keys, scripts = self.lifecycle.running or self.lifecycle.start()
             head = Head(scope)
@@ -131,7 +133,7 @@ class ApplicationGroups:
                 key, cookie = source(head, choice.env)
                 if cookie is not None:
                     send = WithCookie(send, cookie)
-            crossing = head.encode(choice, number)
+            crossing = head.encode(choice, number, began=began)
         except ApplicationGroupsError as refusal:
             level = (
                 logging.ERROR if refusal.status == 500 else logging.WARNING if refusal.status == 503 else logging.INFO

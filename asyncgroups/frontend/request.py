@@ -107,8 +107,11 @@ class Head:
         separator = b"; " if wanted == b"cookie" else b", "
         return _text(separator.join([fields[at + 1] for at in range(0, len(fields), 2) if fields[at] == wanted]))
 
-    def encode(self, choice: Choice, exchange: int) -> bytes:
-        """The head as it crosses. Raises HeadTooLarge, RequestRefused."""
+    def encode(self, choice: Choice, exchange: int, *, began: float = 0.0) -> bytes:
+        """The head as it crosses, of a request that came at ``began``, seconds since the epoch; 0 if that is not known.
+
+        Raises HeadTooLarge, RequestRefused.
+        """
         scope = self.scope
         scheme = scope.get("scheme") or "http"
         server = scope.get("server")
@@ -134,6 +137,7 @@ class Head:
             b"%d" % (port if port is not None else DEFAULT_PORTS.get(scheme, 80)),
             client[0].encode("latin-1", "replace") if client else b"",
             b"%d" % int(client[1]) if client and client[1] is not None else b"",
+            b"%d" % (began * 1_000_000),
         )
         env: list[bytes] = []
         for key, value in choice.env.items():

@@ -299,7 +299,8 @@ class Request:
     """A request as it crosses: raw parts of the ASGI scope, out of which the worker builds the environ.
 
     ``script_name`` and ``path_info`` are percent-encoded; ``env`` and ``headers`` are alternating names and values;
-    ``asks``: whether LOADED is wanted.
+    ``asks``: whether LOADED is wanted; ``began``: when it came to the front end, microseconds since the epoch, 0 where
+    that is not known.
     """
 
     application: bytes
@@ -316,24 +317,9 @@ class Request:
     client_port: bytes
 
     __slots__ = (
-        "application",
-        "asks",
-        "body",
-        "client_host",
-        "client_port",
-        "complete",
-        "env",
-        "exchange",
-        "headers",
-        "http_version",
-        "method",
-        "path_info",
-        "query_string",
-        "scheme",
-        "script_name",
-        "server_name",
-        "server_port",
-        "target",
+        *("application", "asks", "began", "body", "client_host", "client_port", "complete", "env", "exchange"),
+        *("headers", "http_version", "method", "path_info", "query_string", "scheme", "script_name"),
+        *("server_name", "server_port", "target"),
     )
 
     def __init__(self, fields: list[bytes], *, complete: bool, body: bytes, asks: bool = False) -> None:
@@ -354,7 +340,9 @@ class Request:
             self.server_port,
             self.client_host,
             self.client_port,
+            began,
         ) = fields[2 : 2 + _FIXED]
+        self.began: int = int(began)
         self.env: list[bytes] = fields[2 + _FIXED : first_header]
         self.headers: list[bytes] = fields[first_header:]
         self.complete: bool = complete
@@ -364,13 +352,13 @@ class Request:
             raise ValueError("an odd number of names and values")
 
 
-_FIXED = 12
+_FIXED = 13
 _COMPLETE = 1
 _ASKS = 2
 
 
 def request(exchange: int, parts: tuple[bytes, ...], env: list[bytes], headers: list[bytes]) -> bytes:
-    """The head of a request: ``parts`` are the twelve fields of Request from ``application`` to ``client_port``."""
+    """The head of a request; ``parts``: twelve of Request from ``application`` to ``client_port``, and ``began``."""
     return b"\0".join((b"%d" % exchange, b"%d" % (len(env) // 2), *parts, *env, *headers))
 
 

@@ -97,6 +97,7 @@ class EnvironBuilder:
             "mod_wsgi.path_info": path_info,
             "mod_wsgi.request_id": str(request.exchange),
             "mod_wsgi.thread_id": thread,
+            "mod_wsgi.request_start": request.began / 1_000_000,
             "mod_wsgi.application_start": time(),
         }
         if scheme == "https":

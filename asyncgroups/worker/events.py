@@ -62,6 +62,7 @@ class Watch:
             facts = self.tell(
                 "request_started",
                 thread_id=environ["mod_wsgi.thread_id"],
+                request_start=environ["mod_wsgi.request_start"],
                 application_start=environ["mod_wsgi.application_start"],
                 application_object=application,
                 request_environ=environ,

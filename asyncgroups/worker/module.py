@@ -1,6 +1,6 @@
 """The module ``mod_wsgi``, as code that was written for it finds it in each interpreter. Standard library, ``worker``.
 
-mod_wsgi documents it under "Application groups", "Registering cleanup code" and "Events". Guarantees:
+Its attributes, and what callbacks are told, are those of mod_wsgi; see ``tests/serve/test_mod_wsgi.py``. Guarantees:
 
 - It is there before any application is. One that the program has loaded by itself stays where it is.
 - Events cost nothing until somebody has subscribed to them, and ``request_data()`` nothing until it is called.
@@ -72,34 +72,34 @@ class ModWsgi:
 
         is_main: whether this is the main interpreter of its process.
         """
+        from importlib import machinery  # noqa: PLC0415 - loaded already
+
         with _lock:
             if self._is_made:
                 return
             self._is_made = True
-        from importlib import machinery  # noqa: PLC0415 - loaded already
-
-        module = type(sys)(_NAME, "What mod_wsgi gives the code that runs under it; here asyncgroups does.")
-        vars(module).update(
-            version=VERSION,
-            process_group=process_group,
-            application_group=application_group,
-            maximum_processes=processes,
-            threads_per_process=threads,
-            FileWrapper=FileWrapper,
-            RequestTimeout=RequestInterrupted,
-            event_callbacks=self.event_callbacks,
-            shutdown_callbacks=self.shutdown_callbacks,
-            subscribe_events=self.subscribe_events,
-            subscribe_shutdown=self.subscribe_shutdown,
-            request_data=self.of_request,
-            process_metrics=self.process_metrics,
-            # Who asks importlib.util.find_spec("mod_wsgi") wants to know where it runs.
-            __spec__=machinery.ModuleSpec(_NAME, None, origin="asyncgroups"),
-            __getattr__=self._attribute,
-        )
-        sys.modules.setdefault(_NAME, module)
-        if is_main:
-            _expect_end()
+            module = type(sys)(_NAME, "What mod_wsgi gives the code that runs under it; here asyncgroups does.")
+            vars(module).update(
+                version=VERSION,
+                process_group=process_group,
+                application_group=application_group,
+                maximum_processes=processes,
+                threads_per_process=threads,
+                FileWrapper=FileWrapper,
+                RequestTimeout=RequestInterrupted,
+                event_callbacks=self.event_callbacks,
+                shutdown_callbacks=self.shutdown_callbacks,
+                subscribe_events=self.subscribe_events,
+                subscribe_shutdown=self.subscribe_shutdown,
+                request_data=self.of_request,
+                process_metrics=self.process_metrics,
+                # Who asks importlib.util.find_spec("mod_wsgi") wants to know where it runs.
+                __spec__=machinery.ModuleSpec(_NAME, None, origin="asyncgroups"),
+                __getattr__=self._attribute,
+            )
+            sys.modules.setdefault(_NAME, module)
+            if is_main:
+                _expect_end()
 
     # What the module has ----------------------------------------------------------------------------------------------
 

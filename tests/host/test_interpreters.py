@@ -127,7 +127,7 @@ class Group:
         return self.channels[-1]
 
     def say(self, channel: Channel, application: str, query: str = "", exchange: int = 1) -> None:
-        parts = (f"t3_apps:{application}", "GET", "http", "1.1", "", "/", query, "/", "localhost", "80", "", "")
+        parts = (f"t3_apps:{application}", "GET", "http", "1.1", "", "/", query, "/", "localhost", "80", "", "", "0")
         head = messages.request(exchange, tuple(part.encode() for part in parts), [], [])
         channel.say(messages.start(messages.REQUEST, head, b"", complete=True))
 

@@ -87,7 +87,7 @@ class FrontEnd:
 
     def ask(self) -> tuple[int, int]:
         """The number of the request in its interpreter, and the thread that has answered. Raises ChannelClosed."""
-        parts = ("sharing_app:application", "GET", "http", "1.1", "", "/", "", "/", "localhost", "80", "", "")
+        parts = ("sharing_app:application", "GET", "http", "1.1", "", "/", "", "/", "localhost", "80", "", "", "0")
         head = messages.request(1, tuple(part.encode() for part in parts), [], [])
         self.worker.say(messages.start(messages.REQUEST, head, b"", complete=True))
         body = b""

@@ -29,6 +29,7 @@ def payload(frame: bytes, kind: int) -> bytes:
 
 @given(
     number=st.integers(0, 2**63),
+    when=st.integers(0, 2**63),
     parts=st.tuples(*[field] * len(PARTS)),
     env=pairs,
     headers=pairs,
@@ -38,6 +39,7 @@ def payload(frame: bytes, kind: int) -> bytes:
 )
 def test_a_request_arrives_as_it_was_said(
     number: int,
+    when: int,
     parts: tuple[bytes, ...],
     env: list[bytes],
     headers: list[bytes],
@@ -46,11 +48,12 @@ def test_a_request_arrives_as_it_was_said(
     asks: bool,
 ) -> None:
     """Every part of a request crosses unchanged, whatever bytes but NUL it is made of."""
-    head = messages.request(number, parts, env, headers)
+    began = b"%d" % when
+    head = messages.request(number, (*parts, began), env, headers)
     frame = messages.start(messages.REQUEST, head, body, complete=complete, asks=asks)
     found = messages.parse_request(payload(frame, messages.REQUEST))
     assert (found.exchange, found.env, found.headers) == (number, env, headers)
-    assert tuple(getattr(found, name) for name in PARTS) == parts
+    assert (*(getattr(found, name) for name in PARTS), b"%d" % found.began) == (*parts, began)
     assert (found.body, found.complete, found.asks) == (body, complete, asks)
 
 
@@ -143,7 +146,7 @@ def test_cost(length: int, price: int) -> None:
     assert messages.cost(length) == price
 
 
-HEAD = messages.request(3, tuple(b"%d" % n for n in range(12)), [b"A", b"1"], [b"host", b"x"])
+HEAD = messages.request(3, tuple(b"%d" % n for n in range(13)), [b"A", b"1"], [b"host", b"x"])
 
 
 def crossing(head: bytes) -> bytes:
@@ -159,7 +162,8 @@ def crossing(head: bytes) -> bytes:
         pytest.param(b"\1\xff\xff\xff\xff" + HEAD, id="a head longer than the message"),
         pytest.param(crossing(HEAD)[:-1], id="one byte short"),
         pytest.param(crossing(HEAD.rpartition(b"\0")[0]), id="a name without a value"),
-        pytest.param(crossing(b"\0".join(HEAD.split(b"\0")[:13])), id="a part too few"),
+        pytest.param(crossing(b"\0".join(HEAD.split(b"\0")[:14])), id="a part too few"),
+        pytest.param(crossing(HEAD.replace(b"\x0012\0", b"\0now\0")), id="a time that is none"),
         pytest.param(crossing(b"x" + HEAD[1:]), id="no number"),
         pytest.param(crossing(b"" + HEAD[1:]), id="an empty number"),
         pytest.param(crossing(b"-3" + HEAD[1:]), id="a negative number"),
@@ -303,7 +307,7 @@ def test_each_type_of_message_has_a_number_of_its_own() -> None:
 def test_what_is_about_to_begin(number: int, late: list[int]) -> None:
     """The number of the first REQUEST or LOAD, behind what is late; as long as too little is there, none."""
     before = b"".join(messages.frame(kind, b"12345678") for kind in late)
-    head = messages.request(number, (b"a",) * len(PARTS), [], [])
+    head = messages.request(number, (*(b"a",) * len(PARTS), b"1"), [], [])
     for frame in (
         messages.start(messages.REQUEST, head, b"body", complete=True),
         messages.texts(messages.LOAD, str(number), "a:b"),

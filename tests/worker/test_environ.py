@@ -29,6 +29,7 @@ PARTS = {
     "server_port": b"8000",
     "client_host": b"192.0.2.1",
     "client_port": b"5000",
+    "began": b"1795376044000001",
 }
 
 
@@ -116,6 +117,7 @@ def test_an_environ(monkeypatch: pytest.MonkeyPatch) -> None:
         "mod_wsgi.path_info": "/caf\xc3\xa9/\xff",
         "mod_wsgi.request_id": "1",
         "mod_wsgi.thread_id": 1,
+        "mod_wsgi.request_start": 1795376044.000001,
         "mod_wsgi.application_start": NOW,
     }
 

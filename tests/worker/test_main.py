@@ -25,7 +25,7 @@ from tests.serving import until
 
 PATIENCE = 20.0
 
-PARTS = (b"GET", b"http", b"1.1", b"", b"/", b"", b"/", b"localhost", b"80", b"", b"")
+PARTS = (b"GET", b"http", b"1.1", b"", b"/", b"", b"/", b"localhost", b"80", b"", b"", b"0")
 
 
 class Side:

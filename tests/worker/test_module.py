@@ -129,7 +129,11 @@ def watched(mod_wsgi: ModWsgi, front: Conversing, report: Any) -> Iterator[tuple
         yield conversation, Watch(mod_wsgi, conversation.exchange, length=11, report=report), told
 
 
-ENVIRON: dict[str, object] = {"mod_wsgi.thread_id": 1, "mod_wsgi.application_start": 1.0}
+ENVIRON: dict[str, object] = {
+    "mod_wsgi.thread_id": 1,
+    "mod_wsgi.request_start": 1.0,
+    "mod_wsgi.application_start": 2.0,
+}
 
 
 def test_what_is_counted(watched: tuple[Front, Watch, list[Any]]) -> None:
