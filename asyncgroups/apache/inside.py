@@ -7,7 +7,7 @@ one is told as a rule for the URLs of that directory, where these are known.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from asyncgroups.apache.remarks import Remarks
@@ -15,7 +15,7 @@ from asyncgroups.apache.rewriting import Rewriting
 from asyncgroups.apache.sections import Section
 from asyncgroups.apache.tables import Table
 
-__all__ = ["rules_inside"]
+__all__ = ["Inside"]
 
 ANYTHING = frozenset({"", ".", ".*", "^", "^.*", "^.*$"})
 """Patterns that every path matches."""
@@ -31,25 +31,49 @@ class _Prefix(NamedTuple):
     is_mount: bool
 
 
-def rules_inside(sections: Iterable[Section], context: Table, *, remarks: Remarks) -> list[Table]:
-    """The rules of a context's sections."""
-    found = []
-    for section in sections:
-        rewriting_there = Rewriting()
-        for statement in section.rules:
-            remarks.add(statement, rewriting_there.read(statement))
-        rules = rewriting_there.rules(None)
-        rewriting_there.remark(remarks, None)
-        prefixes = list(_prefixes(section, context))
-        for one in rules:
-            if set(one.get("env", {}).values()) == {FOR_AUTHORIZATION} and not one.get("condition"):
-                continue  # applications always see it
-            told = [_told(one, prefix) for prefix in prefixes]
-            if not told or None in told:
-                remarks.add(one.made_by, NO_URL)
-            else:
-                found += [each for each in told if each is not None]
-    return found
+class Inside:
+    """The rules in directories of a configuration; those of the server count in virtual hosts as well."""
+
+    def __init__(self, remarks: Remarks) -> None:
+        self._remarks = remarks
+        self._known: dict[int, list[Table]] = {}
+        self._told: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<Inside: {sum(map(len, self._known.values()))} rules>"
+
+    def rules(self, sections: Iterable[Section], contexts: Sequence[Table]) -> list[Table]:
+        """The rules of sections, for the URLs that lead there in one of the contexts."""
+        found = []
+        for section in sections:
+            prefixes = list(dict.fromkeys(prefix for context in contexts for prefix in _prefixes(section, context)))
+            for rule in self._read(section):
+                told = [one for prefix in prefixes if (one := _told(rule, prefix)) is not None]
+                if told and len(told) == len(prefixes):
+                    self._told.add(id(rule))
+                    found += told
+        return found
+
+    def remark(self) -> None:
+        """Tell which of them could nowhere be told as rules for URLs."""
+        for rules in self._known.values():
+            for rule in rules:
+                if id(rule) not in self._told:
+                    self._remarks.add(rule.made_by, NO_URL)
+
+    def _read(self, section: Section) -> list[Table]:
+        if id(section) not in self._known:
+            there = Rewriting()
+            for statement in section.rules:
+                self._remarks.add(statement, there.read(statement))
+            there.remark(self._remarks, None)
+            # Applications always see the Authorization header.
+            self._known[id(section)] = [
+                one
+                for one in there.rules(None)
+                if set(one.get("env", {}).values()) != {FOR_AUTHORIZATION} or "condition" in one
+            ]
+        return self._known[id(section)]
 
 
 def _prefixes(section: Section, context: Table) -> Iterator[_Prefix]:

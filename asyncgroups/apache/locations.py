@@ -48,20 +48,24 @@ class Locations:
     def __repr__(self) -> str:
         return f"<Locations: {len(self._seen)}>"
 
-    def apply(self, sections: Sequence[Section], context: Table, *, denial: Denial) -> None:
+    def apply(
+        self, sections: Sequence[Section], context: Table, *, denial: Denial, inherited: Iterable[Table] = ()
+    ) -> None:
         """Give mounts what the sections for their paths say, and take away what is refused.
 
-        sections: the server's before a virtual host's.
+        sections: the server's before a virtual host's. inherited: a virtual host's directories that are the server's.
         """
-        inherited = set(self._seen)
+        seen = set(self._seen)
         self._seen |= {id(one): one for one in sections}
         plain = [(_path(one), one) for one in sections if _is_plain(one)]
-        self._refuse(plain, context, denial, inherited=inherited)
+        self._refuse(plain, context, denial, seen=seen)
         for mount in context.get("mount", ()):
             self._settle(plain, mount)
         for path, section in plain:
             if path == "/":
                 self._used.add(id(section))
+                if id(section) not in seen:
+                    _override_inherited(section, context, inherited)
                 for table in (context, *context.get("directory", ())):
                     _override(section, table, is_context=table is context)
             elif _settings(section) and any(
@@ -92,7 +96,7 @@ class Locations:
                 mount.set_by[key] = merged.set_by[key]
 
     def _refuse(
-        self, plain: Sequence[tuple[str, Section]], context: Table, denial: Denial, *, inherited: Collection[int]
+        self, plain: Sequence[tuple[str, Section]], context: Table, denial: Denial, *, seen: Collection[int]
     ) -> None:
         own = [one["path"] for key in ("mount", "alias") for one in context.get(key, ()) if "path" in one]
         kept: list[Table] = []
@@ -107,7 +111,7 @@ class Locations:
                 hidden[mount["path"]] = mount.made_by
         for path, section in plain:
             # The server has hidden it already, where nothing of the virtual host's own covers it.
-            is_hidden = id(section) in inherited and not any(is_below(path, one) for one in own)
+            is_hidden = id(section) in seen and not any(is_below(path, one) for one in own)
             if section.denied and not is_hidden and _refusal(plain, path) is not None:
                 hidden.setdefault(path, section.statement)
             elif section.denied is False and any(path != one and is_below(path, one) for one in hidden):
@@ -148,6 +152,18 @@ def _override(section: Section, table: Table, *, is_context: bool) -> None:
         elif is_context or key in table:
             table[key] = value
         table.set_by[key] = section.table.set_by.get(key) or section.statement
+
+
+def _override_inherited(section: Section, context: Table, inherited: Iterable[Table]) -> None:
+    """The same for directories of the server: a virtual host's own of the same place come after them."""
+    own = []
+    for table in inherited:
+        keys = [key for key in _settings(section) if key in table]
+        if keys:
+            where = {key: value for key, value in table.items() if key in ("path", "match", *keys)}
+            own.append(Table(where, made_by=section.statement))
+    if own:
+        context["directory"] = [*own, *context.get("directory", ())]
 
 
 def _is_plain(section: Section) -> bool:

@@ -78,7 +78,7 @@ class Rewriting:
         if self._counts(server):
             inherited = server.own if self.inherits else []
             found += [*inherited, *self.own] if self._comes_first else [*self.own, *inherited]
-        return [*found, *server.inside, *self.inside]
+        return [*found, *self.inside]
 
     def kept(self) -> list[Table]:
         """What virtual hosts have of the server's, without asking for it."""

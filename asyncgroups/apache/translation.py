@@ -15,7 +15,7 @@ from asyncgroups.apache import rewriting, sections
 from asyncgroups.apache.aliases import Aliases
 from asyncgroups.apache.daemons import daemon
 from asyncgroups.apache.hosts import is_reached, name
-from asyncgroups.apache.inside import rules_inside
+from asyncgroups.apache.inside import Inside
 from asyncgroups.apache.locations import Locations
 from asyncgroups.apache.reading import Reading, Statement, walk
 from asyncgroups.apache.remarks import Remark, Remarks, setting
@@ -83,6 +83,7 @@ class _Context:
 class _Translator:
     def __init__(self) -> None:
         self.remarks = Remarks()
+        self._inside = Inside(self.remarks)
         self._locations = Locations(self.remarks)
         self._imports: list[Statement] = []
         self._daemons: dict[str, Table] = {}
@@ -131,9 +132,17 @@ class _Translator:
         tables = context.settling.settle([*context.folders, *aliases.folders], self.remarks)
         if tables:
             context.table["directory"] = tables
-        context.rewriting.inside = rules_inside(context.sections, context.table, remarks=self.remarks)
+        contexts = [context, *([parent] if parent is not None else [])]
+        context.rewriting.inside = self._inside.rules(
+            [section for one in reversed(contexts) for section in one.sections], [one.table for one in contexts]
+        )
         places = [*(parent.locations if parent is not None else ()), *context.locations]
-        self._locations.apply(places, context.table, denial=context.settling.denial)
+        self._locations.apply(
+            places,
+            context.table,
+            denial=context.settling.denial,
+            inherited=parent.table.get("directory", ()) if parent is not None else (),
+        )
 
     def _hide(self, statements: Iterable[Statement], context: _Context) -> None:
         """What is never reached, because an alias of the root comes before it: users, and the document root."""
@@ -193,6 +202,7 @@ class _Translator:
 
         WSGIImportScript: the mounts of that script are loaded before the first request.
         """
+        self._inside.remark()
         self._locations.remark()
         mounts = [mount for table in (server, *server.get("virtual_host", ())) for mount in table.get("mount", ())]
         for statement in self._imports:
