@@ -9,9 +9,9 @@ here the longest does. The two differ where a shorter one comes first: then the 
 import re
 from collections.abc import Iterable, Sequence
 
-from asyncgroups.apache.locations import is_below
+from asyncgroups.apache.locations import NOTHING, is_below
 from asyncgroups.apache.reading import Statement
-from asyncgroups.apache.remarks import Remarks, embedded
+from asyncgroups.apache.remarks import Remarks, embedded, unknown_group
 from asyncgroups.apache.sections import HANDLER, Section
 from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import MEANINGS, NO_COUNTERPART
@@ -62,7 +62,7 @@ class Aliases:
         for statement in inherited:
             path = _normal(statement.arguments[0])
             if any("path" in one and is_below(path, one["path"]) for one in self._table.get("mount", ())):
-                self._add("alias", statement, path=path, directory=_folder(statement.arguments[1]))
+                self._add("alias", statement, path=path, directory=_target(statement, statement.arguments[1]))
 
     def _other(self, statement: Statement) -> None:
         match statement.key, statement.arguments:
@@ -96,7 +96,7 @@ class Aliases:
             self._remarks.add(statement, MEANINGS["scriptalias"])
         else:
             self.folders.append((target, statement))
-        self._add("alias", statement, path=_normal(path), directory=_folder(target))
+        self._add("alias", statement, path=_normal(path), directory=_target(statement, target))
 
     def _script(self, statement: Statement, path: str, *, target: str, options: Sequence[str]) -> None:
         if target.endswith("/"):
@@ -130,6 +130,8 @@ class Aliases:
             name, _, value = option.partition("=")
             if name in OPTIONS:
                 table[OPTIONS[name]] = embedded(value) if name == "process-group" else value
+                if name == "application-group":
+                    self._remarks.add(statement, unknown_group(value))
             elif name != "pass-authorization" or value.lower() != "on":
                 self._remarks.add(statement, f"{option} has no counterpart")
 
@@ -151,6 +153,11 @@ def _plain(pattern: str, target: str) -> tuple[str, str] | None:
 def _normal(path: str) -> str:
     """A URL path as our mounts have it; Apache's ``/x/`` is told from ``/x``, ours is not."""
     return "".join(f"/{part}" for part in path.split("/") if part) or "/"
+
+
+def _target(statement: Statement, folder: str) -> str:
+    """What a ScriptAlias leads to are no scripts of ours, whatever sections say."""
+    return NOTHING if statement.key == "scriptalias" else _folder(folder)
 
 
 def _folder(path: str) -> str:

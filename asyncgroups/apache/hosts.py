@@ -12,14 +12,14 @@ from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks
 from asyncgroups.apache.tables import Table
 
-__all__ = ["is_reached", "name"]
+__all__ = ["is_reached", "name", "ports_of"]
 
 
 def is_reached(server: Mapping[str, object], sections: Sequence[Statement]) -> bool:
     """Whether the server configuration answers requests: on a port that no virtual host has, or without any."""
     bind = server.get("bind")
     listened = {address.rpartition(":")[2] for address in bind} if isinstance(bind, list) else set()
-    covered = [_ports(section) for section in sections]
+    covered = [ports_of(section) for section in sections]
     return not sections or (None not in covered and bool(listened.difference(*filter(None, covered))))
 
 
@@ -39,7 +39,7 @@ def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> N
                 remarks.add(section, f"has no ServerName; it is called {host['server_name']}")
     names = [host["server_name"] for host in hosts] + [own] * is_open
     for section, host in zip(sections, hosts, strict=True):
-        ports = _ports(section) or set()
+        ports = ports_of(section) or set()
         if ":" not in host["server_name"] and len(ports) == 1 and names.count(host["server_name"]) > 1:
             host["server_name"] += f":{min(ports)}"
         elif is_open and ports:
@@ -47,7 +47,7 @@ def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> N
             remarks.add(section, meaning)
 
 
-def _ports(section: Statement) -> set[str] | None:
+def ports_of(section: Statement) -> set[str] | None:
     """The ports that a virtual host listens on; None for all."""
     ports = {one.rpartition(":")[2] for one in section.arguments if not one.endswith("]")}
     return ports if ports and all(port.isdigit() for port in ports) else None

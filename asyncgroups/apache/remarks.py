@@ -3,6 +3,7 @@
 Law: a list and nothing else. Imports the standard library, and ``reading``, ``tables``, ``words`` of this room.
 """
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import MEANINGS, NEUTRAL, NO_COUNTERPART, SHARED
 
-__all__ = ["Remark", "Remarks", "embedded", "grouped", "setting"]
+__all__ = ["Remark", "Remarks", "embedded", "grouped", "setting", "unknown_group"]
 
 
 LONGEST_TEXT = 80
@@ -90,11 +91,19 @@ def embedded(group: str) -> str:
     return "" if group == "%{GLOBAL}" else group
 
 
+def unknown_group(group: str) -> str | None:
+    """What a remark says of the name of an application group; None where it can be one."""
+    if not group.startswith("%{") or re.fullmatch(r"%\{(GLOBAL|SERVER|RESOURCE|ENV:[^}]+)\}", group):
+        return None
+    return "there is no such variable, and no group of this name: give it another one"
+
+
 def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
     """What may stand in any context: into its table, or a remark."""
     match statement.key, statement.arguments:
         case "wsgiapplicationgroup", (group,):
             table.put("application_group", group, by=statement)
+            remarks.add(statement, unknown_group(group))
         case "wsgiprocessgroup", (group,):
             table.put("process_group", embedded(group), by=statement)
         case "wsgicallableobject", (name,):

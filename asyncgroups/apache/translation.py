@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asyncgroups.apache import aliases as alias_statements
-from asyncgroups.apache import rewriting, sections
+from asyncgroups.apache import rewriting, sections, tls
 from asyncgroups.apache.aliases import Aliases
 from asyncgroups.apache.daemons import daemon
-from asyncgroups.apache.hosts import is_reached, name
+from asyncgroups.apache.hosts import is_reached, name, ports_of
 from asyncgroups.apache.inside import Inside
 from asyncgroups.apache.locations import Locations
 from asyncgroups.apache.reading import Reading, Statement, walk
@@ -23,7 +23,8 @@ from asyncgroups.apache.rewriting import Rewriting
 from asyncgroups.apache.sections import Section, directory, location, read
 from asyncgroups.apache.settling import Settling
 from asyncgroups.apache.tables import Place, Table, places
-from asyncgroups.apache.words import MEANINGS, NO_COUNTERPART
+from asyncgroups.apache.tls import Secured, secure
+from asyncgroups.apache.words import MEANINGS, NEUTRAL, NO_COUNTERPART
 
 __all__ = ["Translation", "translate"]
 
@@ -56,6 +57,7 @@ def translate(reading: Reading) -> Translation:
     translator.finish(server.table)
     _make_absolute(server.table, reading.server_root)
     translator.process_groups(server.table)
+    translator.remark_text(reading.statements)
     order = {statement.place: number for number, statement in enumerate(walk(reading.statements))}
     remarks = sorted(translator.remarks.found, key=lambda remark: order.get(remark.place, -1))
     return Translation(mapping=server.table, remarks=tuple(remarks), places=places(server.table))
@@ -78,6 +80,7 @@ class _Context:
     folders: list[tuple[str, Statement]] = field(default_factory=list)
     rewriting: Rewriting = field(default_factory=Rewriting)
     settling: Settling | None = None
+    secured: Secured = field(default_factory=Secured)
 
 
 class _Translator:
@@ -87,8 +90,10 @@ class _Translator:
         self._locations = Locations(self.remarks)
         self._imports: list[Statement] = []
         self._daemons: dict[str, Table] = {}
+        self._secured: list[Secured] = []
+        self._listens: dict[str, Statement] = {}
         self._server_keys: Mapping[str, Callable[[_Context, Statement], Said]] = {
-            "listen": _listen,
+            "listen": self._listen,
             "servername": _server_name,
             "serveralias": _server_alias,
             "documentroot": _document_root,
@@ -118,10 +123,13 @@ class _Translator:
                     self.remarks.add(statement, MEANINGS.get(key, NO_COUNTERPART))
                 case key if key in rewriting.KEYS:
                     self.remarks.add(statement, context.rewriting.read(statement))
+                case key if key in tls.KEYS:
+                    context.secured.said[key] = statement
                 case key if key in self._server_keys:
                     self.remarks.add(statement, self._server_keys[key](context, statement))
                 case key if key not in alias_statements.KEYS:
                     setting(statement, context.table, remarks=self.remarks)
+        self._secured.append(context.secured)
         if any(one.get("path") == "/" for key in ("mount", "alias") for one in context.table.get(key, ())):
             self._hide(statements, context)
         context.settling = Settling(
@@ -162,7 +170,7 @@ class _Translator:
             server.table["rewrite"] = rules
         inheritors = int(is_open)
         for section in hosts:
-            context = _Context(Table(made_by=section), parent=server)
+            context = _Context(Table(made_by=section), parent=server, secured=Secured(ports_of(section)))
             self.context(section.body or (), context)
             own = context.rewriting.rules(server.rewriting)
             inheritors += context.rewriting.inherits
@@ -174,6 +182,16 @@ class _Translator:
         server.rewriting.remark(self.remarks, None, is_reached=inheritors > 0)
         if hosts:
             name(hosts, server.table, remarks=self.remarks)
+
+    def _listen(self, context: _Context, statement: Statement) -> Said:
+        host, _, port = _first(statement).rpartition(":")
+        if not port.isdigit():
+            return NO_COUNTERPART
+        # Without an address Apache listens on all of IPv4 and IPv6.
+        address = f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - it is asked for
+        context.table.extend("bind", address, by=statement)
+        self._listens[address] = statement
+        return None
 
     def _daemon_process(self, context: _Context, statement: Statement) -> Said:
         del context  # its names are the whole server's
@@ -197,11 +215,24 @@ class _Translator:
         self._imports.append(statement)
         return None
 
+    def remark_text(self, statements: Sequence[Statement]) -> None:
+        """What stands in arguments that nobody can mean."""
+        for statement in walk(statements):
+            if statement.key in NEUTRAL or statement.key in MEANINGS:
+                continue
+            text = " ".join(statement.arguments)
+            if names := list(dict.fromkeys(re.findall(r"\$\{[^}]*\}", text))):
+                meaning = f"nothing says what {', '.join(names)} is: -D NAME=VALUE does, or the environment"
+                self.remarks.add(statement, meaning)
+            if any("\udc80" <= one <= "\udcff" for one in text):
+                self.remarks.add(statement, "has bytes in it that are no UTF-8, and that TOML cannot hold")
+
     def finish(self, server: Table) -> None:
         """What depends on all contexts.
 
         WSGIImportScript: the mounts of that script are loaded before the first request.
         """
+        secure(self._secured, server, listens=self._listens, remarks=self.remarks)
         self._inside.remark()
         self._locations.remark()
         mounts = [mount for table in (server, *server.get("virtual_host", ())) for mount in table.get("mount", ())]
@@ -236,15 +267,6 @@ def _document_root(context: _Context, statement: Statement) -> Said:
     context.table.put("document_root", _first(statement).rstrip("/") or "/", by=statement)
     context.folders.append((_first(statement), statement))
     return None
-
-
-def _listen(context: _Context, statement: Statement) -> Said:
-    host, _, port = _first(statement).rpartition(":")
-    if not port.isdigit():
-        return NO_COUNTERPART
-    # Without an address Apache listens on all of IPv4 and IPv6.
-    context.table.extend("bind", f"{host or '0.0.0.0'}:{port}", by=statement)  # noqa: S104 - it is asked for
-    return "TLS needs certfile and keyfile" if statement.arguments[1:2] == ("https",) else None
 
 
 def _server_name(context: _Context, statement: Statement) -> Said:

@@ -17,7 +17,7 @@ from tests.oracle import apache
 @pytest.fixture
 def translated(tmp_path: Path):
     def translated(text: str) -> Translation:
-        (tmp_path / "httpd.conf").write_text(text)
+        (tmp_path / "httpd.conf").write_text(text, errors="surrogateescape")
         return translate(read(tmp_path / "httpd.conf"))
 
     return translated
@@ -383,6 +383,10 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ),
         (RULES + "RewriteCond %{THE_REQUEST} a\nRewriteRule ^/a -", 2, "there is no %{THE_REQUEST} here: this never"),
         (RULES + "RewriteRule ^/a - [E=A:%{TIME_HOUR}]", 2, "there is no %{TIME_HOUR} here; this rule was left out"),
+        ("WSGIApplicationGroup %{HOST}", 1, "there is no such variable"),
+        ("WSGIScriptAlias /a /b application-group=%{A}", 1, "there is no such variable"),
+        ("SetEnv A ${NOBODY_DEFINES_THIS}/${NOR_THIS}", 1, "what ${NOBODY_DEFINES_THIS}, ${NOR_THIS} is"),
+        ("SetEnv A \udce9", 1, "bytes in it that are no UTF-8"),
         ("<VirtualHost *:80>\n</VirtualHost>", 1, "has no ServerName; it is called unnamed-1.invalid"),
         ("<VirtualHost *:80>\nServerName a\nServerAlias w*w *.b c\n</VirtualHost>", 3, "w*w: only '*.' at the"),
         (RULES + "RewriteRule ^/a -\n<VirtualHost *>\nServerName a\n</VirtualHost>", 2, "RewriteOptions Inherit"),
@@ -544,6 +548,42 @@ def test_aliases_and_locations_of_the_server(translated) -> None:
     assert [one.meaning for one in found.remarks if "icons/x" in one.text] == [
         f"is never reached: {found.places['alias', 0].place} comes before it"
     ]
+
+
+SECURE = "<VirtualHost *:443>\nServerName {}\nSSLEngine on\nSSLCertificateFile /{}.pem\n</VirtualHost>\n"
+
+
+def test_cgi_scripts(translated) -> None:
+    """CGI scripts are none of ours, whatever handler their directory has."""
+    text = "Options +ExecCGI\nAddHandler wsgi-script .cgi\nScriptAlias /cgi-bin/ /usr/lib/cgi-bin/\n"
+    text += "<VirtualHost *>\nServerName a\nWSGIScriptAlias / /a.wsgi\n</VirtualHost>\n"
+    mapping = translated(text).mapping
+    assert mapping["alias"] == mapping["virtual_host"][0]["alias"] == [{"path": "/cgi-bin", "directory": "/dev/null"}]
+
+
+def test_tls(translated) -> None:
+    """Where all addresses speak TLS with one certificate, that is translated."""
+    text = "Listen 443 https\nSSLCertificateKeyFile /key\n" + SECURE.format("a", "x") + SECURE.format("b", "x")
+    found = translated(text)
+    assert (found.remarks, found.mapping["certfile"], found.mapping["keyfile"]) == ((), "/x.pem", "/key")
+
+
+@pytest.mark.parametrize(
+    ("listen", "names", "bind", "meanings"),
+    [
+        ("Listen 80\nListen 443\n", "xx", ["0.0.0.0:80"], ["speaks TLS, and"]),
+        ("Listen 443\n", "xy", ["0.0.0.0:443"], []),
+        ("Listen 80\n", "xx", ["0.0.0.0:80"], []),
+    ],
+)
+def test_tls_that_is_not_translated(translated, listen: str, names: str, bind: list[str], meanings: list[str]) -> None:
+    """Several certificates, or addresses with and without TLS, are told; no address speaks what it should not."""
+    text = listen + "SSLCertificateKeyFile /key\n" + "".join(SECURE.format(f"host{n}", x) for n, x in enumerate(names))
+    found = translated(text)
+    assert "certfile" not in found.mapping
+    assert found.mapping["bind"] == bind
+    assert [one.meaning[:15] for one in found.remarks if one.name == "Listen"] == meanings
+    assert len([one for one in found.remarks if one.name.startswith("SSL")]) == 5
 
 
 def test_relative_paths(translated) -> None:
