@@ -4,19 +4,20 @@ Imports ``selection``, ``frontend.scripts``, ``frontend.loops``, ``errors``. Gua
 
 - A file system that a client's URL leads to is asked in a thread, never in the one of an event loop. Only the scripts
   that the configuration names itself are asked for where the request is, at most once a second each.
-- No more than ``THREADS`` look at once, and no more than ``WAITING`` requests wait for them. One thread is enough as
-  long as it is not held up for ``PATIENCE``; then the next one is started.
+- No more than ``THREADS`` look at once, and no more than ``WAITING`` requests wait for them. A further thread is
+  started only when something waits and none has taken anything up for ``PATIENCE``.
 - A search takes ``timeouts.queue`` at the most, and then is given up, as it is with a cancellation. The thread that is
   held up in it stays one of the ``THREADS`` until the file system has answered.
 - Threads end when there has been nothing to do for ``IDLE``, and hold up the end of no process. They are of no event
   loop: all of them share the threads.
 """
 
+import math
 import os
+import queue
 import stat
 import threading
 import time
-from collections import deque
 from functools import partial
 
 from asyncgroups.errors import FilesUnreachable, Overloaded, ScriptNotFound
@@ -34,7 +35,7 @@ WAITING = 4096
 """Requests that wait for one of them, at most. On a local disk a hundred are served in 5 milliseconds."""
 
 PATIENCE = 0.01
-"""Seconds that a request waits before it has a further thread started; on a local disk a search takes 0.00003."""
+"""Seconds without progress after which a further thread is started; on a local disk a search takes 0.00003."""
 
 IDLE = 10.0
 """Seconds after which a thread that has nothing to do ends."""
@@ -83,25 +84,23 @@ def _version(status: os.stat_result) -> Version:
 class _Task:
     """A search that somebody waits for."""
 
-    __slots__ = ("error", "found", "is_given_up", "search", "wakeup")
+    __slots__ = ("error", "found", "is_begun", "is_given_up", "search", "wakeup")
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self.wakeup = loops.wakeup()
         self.found: Found | None = None
         self.error: Exception | None = None
+        self.is_begun = False
         self.is_given_up = False
 
     def run(self) -> None:
+        self.is_begun = True
         try:
             self.found = look(self.search)
         except Exception as error:  # it is raised where it is waited for
             self.error = error
         self.wakeup.set()
-
-    @property
-    def is_over(self) -> bool:
-        return self.found is not None or self.error is not None
 
 
 class _Seekers:
@@ -109,31 +108,36 @@ class _Seekers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._there_is_work = threading.Condition(self._lock)
-        self._tasks: deque[_Task] = deque()
+        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._threads = 0
+        self._begun_at = 0.0
+        """The clock's time when one of them has taken something up last."""
 
     def __repr__(self) -> str:
-        return f"<_Seekers: {self._threads} threads, {len(self._tasks)} requests wait>"
+        return f"<_Seekers: {self._threads} threads, {self._tasks.qsize()} requests wait>"
 
     def put(self, task: _Task) -> None:
         """Have it run. Raises Overloaded."""
         with self._lock:
-            if len(self._tasks) >= WAITING:
+            if self._tasks.qsize() >= WAITING:
                 raise Overloaded(f"{WAITING} requests wait for their scripts to be found already")
-            self._tasks.append(task)
-            self._there_is_work.notify()
+            self._tasks.put(task)
             if self._threads:
                 return
         self.grow()
 
-    def grow(self) -> None:
-        """Start a further thread if there is work that it could do. Raises Overloaded where there can be none."""
+    def grow(self) -> bool:
+        """Start a further thread if none has had time for what waits; whether there may be more threads still.
+
+        Raises Overloaded where there is none, and none can be started.
+        """
         with self._lock:
-            if not self._tasks or self._threads >= THREADS:
-                return
+            if self._threads >= THREADS:
+                return False
+            is_only = not self._threads
+            if self._tasks.empty() or (not is_only and time.monotonic() - self._begun_at < PATIENCE):
+                return True
             self._threads += 1
-            is_only = self._threads == 1
         try:
             # Its own: who waits for others to end, as concurrent.futures has Python do, waits for their file systems.
             threading.Thread(target=self._work, name="asyncgroups-scripts", daemon=True).start()
@@ -142,20 +146,23 @@ class _Seekers:
                 self._threads -= 1
             if is_only:
                 raise Overloaded(f"no thread to look for scripts: {error}") from error
+        return True
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
+            self._begun_at = time.monotonic()
             if not task.is_given_up:
                 task.run()
 
     def _next(self) -> _Task | None:
-        with self._lock:
-            if not self._tasks:
-                self._there_is_work.wait(IDLE)
-            if self._tasks:
-                return self._tasks.popleft()
-            self._threads -= 1
-            return None
+        while True:
+            try:
+                return self._tasks.get(timeout=IDLE)
+            except queue.Empty:
+                with self._lock:  # nobody puts one in now, relying on this thread
+                    if self._tasks.empty():
+                        self._threads -= 1
+                        return None
 
 
 class Scripts:
@@ -195,10 +202,11 @@ class Scripts:
         self._seekers.put(task)
         timeout = self._timeout
         try:
-            patience = min(PATIENCE, timeout) if timeout else PATIENCE
-            if not await task.wakeup.wait(patience) and not task.is_over:
-                self._seekers.grow()
-                await task.wakeup.wait(timeout - patience if timeout else None)
+            rest = timeout or math.inf
+            while not await task.wakeup.wait(min(PATIENCE, rest)) and (rest := rest - PATIENCE) > 0:
+                if task.is_begun or not self._seekers.grow():
+                    await task.wakeup.wait(rest if timeout else None)
+                    break
         finally:
             task.is_given_up = True
         if task.error is not None:
