@@ -10,7 +10,7 @@ expressions, of which nobody can say what they cover: they are taken to lie wher
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from asyncgroups.apache.reading import Statement
@@ -126,17 +126,23 @@ class Settling:
                 remarks.add(statement, FILES)
         for section in self._own:
             where = _where(section)
-            effect = self._effect(section)
-            if (
-                section.is_assigned
-                and effect.for_scripts
-                and effect.execs is None
-                and not any(_covers(where, _where(one)) for one in runs)
-            ):
-                remarks.add(section.table.set_by.get("handler") or section.statement, NO_EXEC)
             for part in section.files:
                 if part.denied and any(_may_meet(one, where) for one in runs):
                     remarks.add(part.statement, ACCESS)
+
+    def remark_handlers(self, settlings: Iterable[Settling], remarks: Remarks) -> None:
+        """Tell which sections give the handler to files that nowhere have ExecCGI. settlings: of all contexts."""
+        runs = [
+            _where(one)
+            for settling in settlings
+            for one in settling.sections
+            if settling.given.get(id(one), _NONE)[0] == HANDLER
+        ]
+        for section in self._own:
+            effect = self._effect(section)
+            is_meant = section.is_assigned and effect.for_scripts and effect.execs is None
+            if is_meant and not any(_covers(_where(section), one) for one in runs):
+                remarks.add(section.table.set_by.get("handler") or section.statement, NO_EXEC)
 
     def denial(self, script: str) -> Statement | None:
         """Which statement denies access to the file of a mount; None where it may be had."""

@@ -91,6 +91,7 @@ class _Translator:
         self._imports: list[Statement] = []
         self._daemons: dict[str, Table] = {}
         self._secured: list[Secured] = []
+        self._settlings: list[Settling] = []
         self._listens: dict[str, Statement] = {}
         self._server_keys: Mapping[str, Callable[[_Context, Statement], Said]] = {
             "listen": self._listen,
@@ -137,6 +138,7 @@ class _Translator:
             aliases.forced,
             parent=parent.settling if parent is not None else None,
         )
+        self._settlings.append(context.settling)
         tables = context.settling.settle([*context.folders, *aliases.folders], self.remarks)
         if tables:
             context.table["directory"] = tables
@@ -233,6 +235,8 @@ class _Translator:
         WSGIImportScript: the mounts of that script are loaded before the first request.
         """
         secure(self._secured, server, listens=self._listens, remarks=self.remarks)
+        for settling in self._settlings:
+            settling.remark_handlers(self._settlings, self.remarks)
         self._inside.remark()
         self._locations.remark()
         mounts = [mount for table in (server, *server.get("virtual_host", ())) for mount in table.get("mount", ())]

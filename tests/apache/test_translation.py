@@ -515,6 +515,7 @@ def test_sections_in_virtual_hosts(translated) -> None:
         "<VirtualHost *>\nServerName c\n</VirtualHost>\n"
     )
     hosts = translated(text).mapping["virtual_host"]
+    assert not any("ExecCGI" in one.meaning for one in translated(text).remarks)
     assert translated(text).mapping["directory"] == [NONE, {**RUNS, "path": "/other"}]
     assert [host.get("directory") for host in hosts] == [
         [RUNS],
