@@ -73,8 +73,8 @@ class ApplicationGroups:
     def from_file(cls, path: str | os.PathLike[str]) -> ApplicationGroups:
         """What a configuration file describes.
 
-        path: of a TOML file; it is read at the start, which raises, or answers, what is wrong with it. A relative one
-        starts from the working directory of this moment.
+        path: of a TOML file, or of Apache's if its name ends in ``.conf``; it is read at the start, which raises, or
+        answers, what is wrong with it. A relative one starts from the working directory of this moment.
         """
         source = os.fsdecode(path)
         return cls.of(Lifecycle(partial(read, _below(_folder(), source), source=source)))

@@ -135,6 +135,7 @@ class Origins:
         if origin.startswith("--"):
             return f"{said} from the command line ({origin})"
         context = origin.removesuffix(key).removesuffix(f'"{key}"').removesuffix(".") or "the server config"
+        context = context.removesuffix(": ")  # a statement of Apache's has no key: ``site.conf:12: WSGIScriptAlias``
         return f"{said} in {context}{self._line(origin)}"
 
     def _placed(self, place: str) -> str:

@@ -1,5 +1,6 @@
 """``migrate``, and Apache's configurations where one of ours could be given."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -136,15 +137,49 @@ def test_a_process_of_its_own(httpd: Path) -> None:
         ("WSGIScriptAlias /a /x\nWSGIApplicationGroup %{NONSENSE}\n", "{}:2: WSGIApplicationGroup: "),
         ("WSGIDaemonProcess a threads=0\n", "{}:1: WSGIDaemonProcess: threads: must be a whole number"),
         ("<VirtualHost *:80>\nServerName a:b\n</VirtualHost>\n", "{}:2: ServerName: "),
+        (
+            "WSGIScriptAlias /a {}\n<VirtualHost *>\nServerName a\nWSGIProcessGroup p\n</VirtualHost>\n",
+            "{}:4: WSGIProcessGroup: there is no process group 'p'; add a WSGIDaemonProcess",
+        ),
+        ("WSGIScriptAlias /a /gone.wsgi\n", "{}:1: WSGIScriptAlias: script: there is no file '/gone.wsgi'"),
+        ("WSGIScriptAliasMatch ^/(a /x.wsgi\n", "{}:1: WSGIScriptAliasMatch: match: "),
+        ("Alias /a /gone\n", "{}:1: Alias: directory: there is no folder '/gone'"),
+        ("<Directory /srv/[a>\nSetEnv A b\n</Directory>\n", "{}:1: <Directory>: path: "),
+        ("RewriteEngine On\nRewriteCond %{{REQUEST_URI}} (a\nRewriteRule . -\n", "{}:2: RewriteCond: match: "),
+        ("ServerName a\n", "nothing is mounted"),
         ("Listen 8000\nListen 8000\nWSGIScriptAlias /a /x\n", "{}:1: Listen: '0.0.0.0:8000' is given twice"),
     ],
 )
 def test_places_of_problems(httpd: Path, text: str, sentence: str) -> None:
     """What is wrong with a translation is told with the place of Apache's own statement."""
-    httpd.write_text(text)
+    httpd.write_text(text.replace("{}", str(httpd)).replace("{{", "{").replace("}}", "}"))
     with pytest.raises(ConfigurationError) as caught:
         read(httpd)
     assert sentence.format(httpd) in str(caught.value)
+
+
+def test_check(run: Run, httpd: Path) -> None:
+    """A configuration that is right is told so, with the number of remarks; definitions are for it as well."""
+    httpd.write_text(httpd.read_text() + "<IfDefine MORE>\nNonsense a\nNonsense b\n</IfDefine>\n")
+    counts = "1 mount, 0 virtual hosts, 1 application group"
+    result = run("check", str(httpd))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"{httpd}: no errors; {counts}")
+    result = run("check", str(httpd), "-D", "MORE")
+    assert result.exit_code == 0
+    assert (
+        f"asyncgroups: 1 remark on what was not translated; asyncgroups migrate {httpd} lists them\n" in result.stderr
+    )
+
+
+def test_explain(run: Run, httpd: Path) -> None:
+    """What decided is told with the place of Apache's statement; an option of the command line beats it."""
+    result = run("explain", str(httpd), "http://www.example.com/shop/x")
+    assert result.exit_code == 0
+    assert re.search(rf"(?m)^application group +shop +\(.* in {httpd}:3: WSGIScriptAlias\)$", result.stdout)
+    assert re.search(rf"(?m)^script +.*shop.wsgi +\({httpd}:3: WSGIScriptAlias: script\)$", result.stdout)
+    result = run("explain", str(httpd), "http://www.example.com/shop/x", "--application-group", "other")
+    assert re.search(r"(?m)^application group +other +\(.*\(--application-group\)\)$", result.stdout)
 
 
 def test_definitions_of_our_own_files(run: Run, httpd: Path) -> None:

@@ -195,6 +195,9 @@ DIFFERENT["hosts"] = {
     "/unset env.example.com": FAILED,
     "/empty env.example.com": FAILED,
 }
+# Everything is as in Apache where contexts meet, and where access is denied altogether.
+DIFFERENT["access"] = {}
+DIFFERENT["contexts"] = {}
 
 
 @pytest.mark.parametrize("site", DIFFERENT)
