@@ -23,6 +23,7 @@ __all__ = [
     "Overloaded",
     "PatternSyntaxError",
     "PatternTooSlow",
+    "PoolReplaced",
     "PoolRetired",
     "ProtocolError",
     "RequestInterrupted",
@@ -161,6 +162,10 @@ class ShuttingDown(ApplicationGroupsError):
 
 class PoolRetired(ShuttingDown):
     """Raised by ``host.pool`` for a request to a pool that takes no more of them: its group may have another by now."""
+
+
+class PoolReplaced(PoolRetired):
+    """Raised by ``host.pool`` where another pool has taken its place, and is ready for those that wait."""
 
 
 class StartFailed(ApplicationGroupsError):

@@ -206,14 +206,14 @@ class Exchange:
     def _request(self, head: bytes, inline: bytes, complete: bool, pool: Pool) -> bytes:  # noqa: FBT001 - a partial's
         """REQUEST, for a worker of ``pool``, with the beginning of the body."""
         self._credit = messages.WINDOW - (messages.cost(len(inline)) if inline else 0)
-        asks = pool.proven is not None and self._application not in pool.proven
+        asks = self._application not in pool.proven
         self._loaded = anyio.Event() if asks else None
         self._first = messages.start(messages.REQUEST, head, inline, complete=complete, asks=asks)
         return self._first
 
     def _prove(self, pool: Pool) -> None:
         """The application is loaded: what comes of the body may go to it."""
-        pool.prove(self._application)
+        pool.proven.add(self._application)
         if self._loaded is not None:
             self._loaded.set()
             self._loaded = None

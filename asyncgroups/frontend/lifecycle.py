@@ -30,11 +30,13 @@ from asyncgroups.errors import ApplicationGroupsError, GroupNameUnresolved, Shut
 from asyncgroups.frontend import logs, loops
 from asyncgroups.frontend.choosing import Scripts
 from asyncgroups.frontend.preload import Unloaded, load
+from asyncgroups.frontend.reloading import Reloading
 from asyncgroups.frontend.sticky import Source, sources
 from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.frontend.versions import look
 from asyncgroups.host.group import label
 from asyncgroups.selection import Selection
-from asyncgroups.selection.mounts import GroupSettings
+from asyncgroups.selection.mounts import Mount
 
 __all__ = ["Lifecycle", "Running", "stop_apart"]
 
@@ -139,21 +141,23 @@ class Lifecycle:
                 _say_what_was_not_translated(configuration)
                 process_env = dict(os.environ)
                 selection = configuration.selection(process_env)
+                supervisor = Supervisor(
+                    limits=configuration.limits,
+                    timeouts=configuration.timeouts,
+                    global_threads=configuration.global_threads,
+                    environ=os.environb,
+                    applications=configuration.applications,
+                    process_groups=configuration.process_groups,
+                )
+                supervisor.reloading = Reloading(supervisor)
                 self.running = Running(
                     configuration,
                     selection,
-                    Supervisor(
-                        limits=configuration.limits,
-                        timeouts=configuration.timeouts,
-                        global_threads=configuration.global_threads,
-                        environ=os.environb,
-                        applications=configuration.applications,
-                        process_groups=configuration.process_groups,
-                    ),
+                    supervisor,
                     sources(configuration.process_groups, process_env=process_env),
                     Scripts(selection, timeout=configuration.timeouts.queue),
                 )
-                self.running.supervisor.start_processes()
+                supervisor.start_processes()
             return self.running
 
     def drain(self) -> None:
@@ -208,11 +212,15 @@ class Lifecycle:
         """
         failures: list[str] = []
 
-        async def one(key: tuple[str, str], applications: Mapping[str, GroupSettings]) -> None:
+        async def one(key: tuple[str, str], applications: Mapping[str, Mount]) -> None:
             # One after the other: together they would stand in the queue, whose limits are for requests.
-            for application, settings in applications.items():
+            for application, mount in applications.items():
                 try:
-                    find = partial(running.supervisor.pool_of, key, settings)
+                    reloads = mount.script is not None and mount.script_reloading
+                    version = look(application) if reloads else None  # the configuration names it: no client's choice
+                    find = partial(
+                        running.supervisor.pool_of, key, mount.settings, application=application, version=version
+                    )
                     unloaded = await load(running.supervisor, find, application)
                 except ApplicationGroupsError as error:
                     unloaded = Unloaded(type(error).__name__, str(error))
@@ -229,8 +237,8 @@ class Lifecycle:
         if failures:
             raise StartFailed("these applications do not load:\n" + "\n".join(sorted(failures)))
 
-    def _wanted(self, running: Running) -> dict[tuple[str, str], dict[str, GroupSettings]]:
-        wanted: dict[tuple[str, str], dict[str, GroupSettings]] = {}
+    def _wanted(self, running: Running) -> dict[tuple[str, str], dict[str, Mount]]:
+        wanted: dict[tuple[str, str], dict[str, Mount]] = {}
         selection = running.selection
         for host, mount, _ in running.configuration.mounts():
             if not mount.preload:
@@ -242,7 +250,7 @@ class Lifecycle:
                 for port in ports:
                     process_group = selection.process_group(host, mount, port=port, env=mount.env)
                     group = selection.group(host, mount, port=port, env=mount.env)
-                    wanted.setdefault((process_group, group), {}).setdefault(mount.application, mount.settings)
+                    wanted.setdefault((process_group, group), {}).setdefault(mount.application, mount)
                 reason = None if ports else "the port"
             except GroupNameUnresolved as error:
                 reason = f"the request: {error}"

@@ -17,7 +17,7 @@ from asyncgroups.frontend.taking import take
 from asyncgroups.host.pool import Pool
 from asyncgroups.wire import messages
 
-__all__ = ["Unloaded", "load"]
+__all__ = ["Unloaded", "load", "load_once"]
 
 _PLACES = 2
 """Where a group may be: in an interpreter, and in a process of its own."""
@@ -42,27 +42,29 @@ class Unloaded(NamedTuple):
 
 
 async def load(supervisor: Supervisor, find: Callable[[], Pool], application: str) -> Unloaded | None:
-    """Load ``application``, ``module:attribute``, in the interpreter of the pool that ``find`` returns.
+    """Load ``application``, ``module:attribute`` or ``/path:callable``, in the interpreter of ``find``'s pool.
 
     Returns what went wrong, None where nothing did; the log has the traceback. Waits for ``timeouts.startup`` at the
     most. Raises as ``take`` does.
     """
     for _ in range(_PLACES):
         try:
-            return await _load(supervisor, find, application)
+            return await load_once(supervisor, find, application=application)
         except GroupMoved:
             continue
     return Unloaded("ImportError", "its application group has no place where it loads")
 
 
-async def _load(supervisor: Supervisor, find: Callable[[], Pool], application: str) -> Unloaded | None:
-    """Raises GroupMoved."""
+async def load_once(
+    supervisor: Supervisor, find: Callable[[], Pool], *, application: str, again: bool = False
+) -> Unloaded | None:
+    """As ``load``, but raises GroupMoved where the group moves. again: execute the script also if it was executed."""
     number = supervisor.number()
-    first = messages.texts(messages.LOAD, str(number), application)
+    first = messages.texts(messages.RELOAD if again else messages.LOAD, str(number), application)
     lease = await take(supervisor, find, number, first=lambda _: first)
     assert lease is not None  # no client, that could have left
     try:
-        lease.on_loaded = partial(lease.pool.prove, application)
+        lease.on_loaded = partial(lease.pool.proven.add, application)
         if lease.sent < len(first):
             await lease.write(first, lease.sent)
         while lease.state is not State.DONE:

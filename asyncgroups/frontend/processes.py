@@ -409,6 +409,17 @@ class ProcessGroup:
 
     # The end ----------------------------------------------------------------------------------------------------------
 
+    def wind_up(self) -> None:
+        """Start no more processes; let each end with the last request that it runs."""
+        with self._lock:
+            self._is_closing = True
+            pools = self.pools
+        for pool in pools:
+            pool.retire()
+        with self._lock:
+            for process in self._processes:
+                self._quit_if_empty(process)
+
     def stop(self, seconds: float) -> None:
         """Start no more processes; let the interpreters end within ``seconds``. Returns at once; see ``join``."""
         with self._lock:

@@ -12,29 +12,36 @@ Imports ``config``, ``selection``, ``host``. Guarantees:
 - A group whose interpreter an extension module refuses is moved once, with all its applications, into a daemon process
   of its own: requests that run end where they are, those that wait come along.
 - The process's environment is read once: what GLOBAL writes into it later reaches no other group.
+- An interpreter that is to take another one's place counts for no group, nor does the one that it has replaced, until
+  that has ended: so there may be up to ``RELOADS`` more than ``limits.groups``; what is beyond counts.
 """
 
 import itertools
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from asyncgroups.config import Limits, ProcessSettings, Timeouts, WsgiApplication
-from asyncgroups.errors import InterpreterFailed, PoolRetired, ShuttingDown, TooManyGroups
+from asyncgroups.errors import InterpreterFailed, PoolReplaced, PoolRetired, ShuttingDown, TooManyGroups
 from asyncgroups.frontend import net
+from asyncgroups.frontend.bootstraps import embedded, in_processes
+from asyncgroups.frontend.daemons import ProcessGroups
 from asyncgroups.frontend.isolation import Isolation, Key, Refusal
 from asyncgroups.frontend.processes import ProcessGroup
+from asyncgroups.frontend.versions import RELOADS, Entry, Versions
 from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.orphans import Orphan
 from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.host.reaper import Reaper
 from asyncgroups.selection import Choice
-from asyncgroups.selection.mounts import GroupSettings
+from asyncgroups.selection.mounts import GroupSettings, Version
+
+if TYPE_CHECKING:
+    from asyncgroups.frontend.reloading import Reloading
 
 __all__ = ["Supervisor"]
 
@@ -68,18 +75,19 @@ class Supervisor:
         """``environ`` is the process's; ``applications`` are callable objects by name, for GLOBAL."""
         self.preloaded: Mapping[tuple[str, str], tuple[str, ...]] = {}
         """(process group, application group) to the applications that daemon processes load before their requests."""
-        self._process_settings = process_groups
-        self._process_groups: dict[str, ProcessGroup] = {}
-        self._apart: dict[Key, ProcessGroup] = {}
-        """Of application groups with processes of their own."""
         self._applications = applications
         self.limits = limits
         self.timeouts = timeouts
         self._global_threads = global_threads
         self._environ = dict(environ)
+        self._process_groups = ProcessGroups(process_groups, environ=environ, make=self._make_process_group)
         self.isolation: Isolation = Isolation(on_refusal)
         self._lock = threading.Lock()
-        self._pools: dict[Key, tuple[Pool, GroupSettings, ProcessGroup | None]] = {}
+        self._pools: dict[Key, Entry] = {}
+        self._spare: set[Pool] = set()
+        """Those that are to take another one's place, and those whose place was taken, until they have ended."""
+        self.reloading: Reloading | None = None
+        """Is told of scripts that have changed."""
         self._alive: dict[GroupInterpreter, Pool] = {}
         self._stuck: set[Pool] = set()
         self._failed: list[GroupInterpreter] = []
@@ -104,15 +112,24 @@ class Supervisor:
 
         Raises TooManyGroups, ShuttingDown, OSError when the process has no descriptors or threads left.
         """
-        return self.pool_of((choice.process_group, choice.application_group), choice.mount.settings)
+        key, mount = (choice.process_group, choice.application_group), choice.mount
+        return self.pool_of(key, mount.settings, application=mount.application, version=choice.version)
 
-    def pool_of(self, key: Key, settings: GroupSettings) -> Pool:
-        """The pool of (process group, application group). Raises as ``pool`` does."""
+    def pool_of(
+        self, key: Key, settings: GroupSettings, *, application: str = "", version: Version | None = None
+    ) -> Pool:
+        """The pool of (process group, application group). Raises as ``pool`` does.
+
+        application, version: the script that it is wanted for, and what that is now: if it is loaded as it was before,
+        that goes on, and is replaced.
+        """
         found = self._pools.get(key)
         if found is None:
             with self._lock:
                 found = self._pools.get(key) or self._make(key, settings)
-        pool, first, group = found
+        _, pool, first, group, versions = found
+        if version is not None and versions.is_due(application, version) and self.reloading is not None:
+            self.reloading.begin(found, application, version=version)
         if first is not settings and first != settings and key not in self._warned:
             self._warned.add(key)
             _log.warning(
@@ -124,97 +141,77 @@ class Supervisor:
             group.complete(key[1])
         return pool
 
-    def _make(self, key: Key, settings: GroupSettings) -> tuple[Pool, GroupSettings, ProcessGroup | None]:
+    def _make(self, key: Key, settings: GroupSettings) -> Entry:
+        """Under the lock."""
         if self._closing:
             raise ShuttingDown("the server shuts down")
         net.cast(self)
-        process_group, application_group = key
-        is_global = not application_group
-        if process_group or self.isolation.is_apart(key, settings):
-            return self._make_in_processes(key, settings)
+        if self._is_in_processes(key, settings):
+            made = self._make_in_processes(key, settings)
+        else:
+            made = self._make_here(key, settings)
+        self._pools[key] = made
+        return made
+
+    def _is_in_processes(self, key: Key, settings: GroupSettings) -> bool:
+        return bool(key[0]) or self.isolation.is_apart(key, settings)
+
+    def _make_here(self, key: Key, settings: GroupSettings) -> Entry:
+        """In an interpreter of this process."""
+        is_global = not key[1]
         if not is_global and self._count(key) >= self.limits.groups:
             raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
         if is_global and len(self._stuck) >= self.limits.groups:
             raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
-        threads = self._global_threads if is_global else settings.threads
-        app_dir = (settings.app_dir,)
-        is_last = is_global and settings.host_path_first
+        return self._embed(key, settings)
+
+    def _embed(self, key: Key, settings: GroupSettings, *, versions: Versions | None = None) -> Entry:
+        """Raises OSError."""
         interpreter = EmbeddedInterpreter(
-            Bootstrap(
-                process_group=process_group,
-                application_group=application_group,
-                threads=threads,
-                path=settings.python_path if is_last else app_dir + settings.python_path,
-                path_end=app_dir if is_last else (),
-                environ=None if is_global else tuple((self._environ | _encoded(settings.process_env)).items()),
-                applications=self._applications if is_global else None,
+            bootstrap := embedded(
+                key,
+                settings,
+                global_threads=self._global_threads,
+                environ=self._environ,
+                applications=self._applications,
             ),
             reaper=self._reaper,
             on_end=self._ended,
             on_refusal=self.isolation.go_without,
         )
-        pool = Pool(interpreter, threads=threads, backlog=self.limits.backlog)
-        pool.proven = set() if self.isolation.is_movable(key, settings) else None
+        pool = Pool(interpreter, threads=bootstrap.threads, backlog=self.limits.backlog)
+        pool.is_movable = self.isolation.is_movable(key, settings)
         try:
             interpreter.start()
         except (OSError, RuntimeError) as error:
             interpreter.abandon()
             raise OSError(f"no thread for one more application group: {error}") from error
         self._alive[interpreter] = pool
-        made = self._pools[key] = pool, settings, None
-        return made
+        return Entry(key, pool, settings, None, versions or Versions())
 
-    def _make_in_processes(self, key: Key, settings: GroupSettings) -> tuple[Pool, GroupSettings, ProcessGroup]:
-        process_group, application_group = key
+    def _make_in_processes(self, key: Key, settings: GroupSettings) -> Entry:
         if self._count(key) >= self.limits.groups:
             raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
         is_apart = self.isolation.is_apart(key, settings)
-        group = self._group_apart(key, settings) if is_apart else self._process_group(process_group)
-        is_main = is_apart or not application_group
-        bootstrap = Bootstrap(
-            process_group=process_group,
-            application_group=application_group,
-            threads=settings.threads if application_group else group.settings.threads,
-            path=(settings.app_dir, *settings.python_path, *group.settings.python_path),
-            environ=None if is_main else tuple({**group.environ, **_encoded(settings.process_env)}.items()),
-        )
+        groups = self._process_groups
+        group = groups.apart(key, settings) if is_apart else groups.shared(key[0])
+        bootstrap = in_processes(key, settings, group, is_apart=is_apart)
         pool = group.pool(bootstrap, backlog=self.limits.backlog, preload=self.preloaded.get(key, ()))
-        pool.proven = set() if self.isolation.is_movable(key, settings) else None
-        made = self._pools[key] = pool, settings, group
-        return made
+        pool.is_movable = self.isolation.is_movable(key, settings)
+        return Entry(key, pool, settings, group, Versions())
 
-    def _group_apart(self, key: Key, settings: GroupSettings) -> ProcessGroup:
-        """The processes of one application group, as its process group has them. Raises OSError."""
-        group = self._apart.get(key)
-        if group is None:
-            shared = self._process_settings.get(key[0]) or ProcessSettings(name="")
-            own = replace(shared, name=label(key[1], key[0]), threads=settings.threads)
-            group = self._start(own, _encoded(own.process_env.items()) | _encoded(settings.process_env))
-            self._apart[key] = group
-        return group
-
-    def _process_group(self, name: str) -> ProcessGroup:
-        """Raises OSError."""
-        group = self._process_groups.get(name)
-        if group is None:
-            settings = self._process_settings[name]
-            group = self._process_groups[name] = self._start(settings, _encoded(settings.process_env.items()))
-        return group
-
-    def _start(self, settings: ProcessSettings, process_env: dict[bytes, bytes]) -> ProcessGroup:
-        """Raises OSError, ShuttingDown."""
-        group = ProcessGroup(
+    def _make_process_group(self, settings: ProcessSettings, environ: dict[bytes, bytes]) -> ProcessGroup:
+        """Raises ShuttingDown."""
+        net.cast(self)
+        return ProcessGroup(
             settings,
-            environ=self._environ | process_env,
+            environ=environ,
             reaper=self._reaper,
             number=self.number,
             patience=self.timeouts.startup,
             on_refusal=self.isolation.go_without,
             on_alone=self._leave_alone,
         )
-        net.cast(self)
-        group.start()
-        return group
 
     def _count(self, key: Key) -> int:
         """Other application groups that have, or are about to have, interpreters, GLOBAL apart.
@@ -222,34 +219,26 @@ class Supervisor:
         One that was moved counts once, wherever its last requests are.
         """
         moved = self.isolation.moved
-        embedded = sum(1 for one in self._alive if not one.bootstrap.is_main and one.bootstrap.key not in moved)
-        in_processes = {known for known, (_, _, group) in self._pools.items() if group is not None}
-        return embedded + len((in_processes | moved) - {key})
-
-    def _all_process_groups(self) -> list[ProcessGroup]:
-        return [*self._process_groups.values(), *self._apart.values()]
+        embedded = sum(
+            1
+            for one, pool in self._alive.items()
+            if not one.bootstrap.is_main and one.bootstrap.key not in moved and pool not in self._spare
+        )
+        in_processes = {known for known, entry in self._pools.items() if entry.group is not None}
+        return embedded + len((in_processes | moved) - {key}) + max(0, len(self._spare) - RELOADS)
 
     def _all_pools(self) -> list[Pool]:
-        return [*self._alive.values(), *(pool for group in self._all_process_groups() for pool in group.pools)]
+        return [*self._alive.values(), *self._process_groups.pools]
 
     @property
     def pids(self) -> list[int]:
         """Of its daemon processes."""
-        return [
-            process.pid
-            for group in self._all_process_groups()
-            for process in group.processes
-            if process.pid is not None
-        ]
+        return self._process_groups.pids
 
     def start_processes(self) -> None:
         """Start every daemon process: the first request finds it there. What cannot be is tried again then."""
         with self._lock:
-            for name in self._process_settings:
-                try:
-                    self._process_group(name)
-                except OSError as error:
-                    _log.error("[%s] no daemon process can be started: %s", name, error)
+            self._process_groups.start()
 
     def _ended(self, interpreter: GroupInterpreter) -> None:
         """In the thread of an interpreter that has come to its end."""
@@ -260,6 +249,7 @@ class Supervisor:
             if interpreter.state is not State.LEFT:
                 del self._alive[interpreter]
                 self._stuck.discard(pool)
+                self._spare.discard(pool)
             if interpreter.state is State.FAILED:
                 # It closes as soon as the threads in it have ended.
                 self._failed = [one for one in self._failed if not one.join(0)] + [interpreter]
@@ -268,9 +258,46 @@ class Supervisor:
         pool.refuse(InterpreterFailed(interpreter.failure or "the interpreter has ended"))
 
     def _forget(self, pool: Pool) -> None:
-        for key, (known, _, _) in list(self._pools.items()):
-            if known is pool:
+        for key, entry in list(self._pools.items()):
+            if entry.pool is pool:
                 del self._pools[key]
+
+    # Another interpreter in place of one ------------------------------------------------------------------------------
+
+    def candidate(self, entry: Entry, known: Mapping[str, Version]) -> Entry:
+        """What may take the place of ``entry``, and takes no request before: see ``swap``. It is to be discarded.
+
+        known: versions of what will be loaded. Raises TooManyGroups, ShuttingDown, OSError.
+        """
+        with self._lock:
+            if self._closing or self._end_at is not None:
+                raise ShuttingDown("the server shuts down")
+            if self._count(("", "")) + min(len(self._spare), RELOADS) >= self.limits.groups + RELOADS:
+                raise TooManyGroups("too many interpreters that were replaced have not come to their end")
+            made = self._embed(entry.key, entry.settings, versions=Versions(known))
+            self._spare.add(made.pool)
+            return made
+
+    def swap(self, old: Entry, new: Entry) -> bool:
+        """Let ``new`` have the requests from now on, also those that wait; whether it has."""
+        with self._lock:
+            found = self._pools.get(old.key)
+            if self._closing or new.pool.is_retired or found not in (None, old):
+                return False  # it has been given up, or has moved, and its next request has been there first
+            self._pools[old.key] = new
+            self._spare.discard(new.pool)
+            if old.pool in self._alive.values():
+                self._spare.add(old.pool)
+        old.pool.retire()
+        old.pool.refuse(PoolReplaced("another interpreter has taken its place"))
+        return True
+
+    def discard(self, entry: Entry) -> None:
+        """Let a candidate end, unless it has the requests."""
+        with self._lock:
+            if any(one is entry for one in self._pools.values()):
+                return
+        entry.pool.retire()
 
     # Extension modules that refuse ------------------------------------------------------------------------------------
 
@@ -280,7 +307,7 @@ class Supervisor:
         From the next request on.
         """
         key = worker.member.interpreter.bootstrap.key
-        if worker.pool.proven is None:
+        if not worker.pool.is_movable:
             self.isolation.fail(key, refusal)
             return False
         with self._lock:
@@ -300,10 +327,10 @@ class Supervisor:
         key = bootstrap.key
         with self._lock:
             found = self._pools.get(key)
-            if found is None or found[2] is self._apart.get(key):
+            if found is None or found.group is self._process_groups.find(key):
                 return True  # it has moved: another process has said so first
-            pool = found[0]
-            if pool.proven is None:
+            pool = found.pool
+            if not pool.is_movable:
                 return False
             self.isolation.leave_alone(key[0])
         self._vacate(key, pool)
@@ -314,10 +341,10 @@ class Supervisor:
         pools = {pool}
         with self._lock:
             found = self._pools.get(key)
-            if found is not None and found[0].proven is not None:
-                pools.add(found[0])  # another one, where that of the worker was given up before
+            if found is not None and found.pool.is_movable:
+                pools.add(found.pool)  # another one, where that of the worker was given up before
                 del self._pools[key]
-            group = self._process_groups.get(key[0])
+            group = self._process_groups.known(key[0])
         if group is not None:
             group.vacate(key[1])
         for one in pools:
@@ -338,7 +365,7 @@ class Supervisor:
 
     def give_up(self, worker: Worker) -> None:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
-        if any(group.give_up(worker) for group in self._all_process_groups()):
+        if any(group.give_up(worker) for group in self._process_groups.all):
             return
         pool = worker.pool
         with self._lock:
@@ -365,6 +392,8 @@ class Supervisor:
                 return
             graceful, interrupt = self.timeouts.graceful, self.timeouts.interrupt
             self._end_at = time.monotonic() + graceful + interrupt
+        if self.reloading is not None:
+            self.reloading.close()
         self._reaper.later(graceful, self._cut)
         self._reaper.later(graceful + min(1.0, interrupt / 2), self._sever)
 
@@ -378,7 +407,7 @@ class Supervisor:
         with self._lock:
             self._closing = True
             alive = dict(self._alive)
-            groups = self._all_process_groups()
+            groups = self._process_groups.all
         for group in groups:
             group.stop(self._end_at - _MARGIN - time.monotonic())
         for interpreter, pool in alive.items():
@@ -389,6 +418,8 @@ class Supervisor:
             interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
         for interpreter in self._failed:
             interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
+        if self.reloading is not None:
+            self.reloading.join(self._end_at - _MARGIN / 2)
         in_processes = [name for group in groups for name in group.join(self._end_at - _MARGIN / 2)]
         if in_processes and not self._stopped:
             _log.error("these application groups were ended by force: %s", ", ".join(sorted(in_processes)))
@@ -418,7 +449,3 @@ class Supervisor:
         for pool in pools:
             for worker in pool.busy:
                 worker.channel.shut()
-
-
-def _encoded(variables: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
-    return {os.fsencode(name): os.fsencode(value) for name, value in variables}

@@ -3,6 +3,7 @@
 Imports ``frontend``, ``host``. Guarantees:
 
 - What ends the wait for a worker: one that gets free, or the pool's refusal; ``timeouts.queue``; the client's leaving.
+- Where another pool takes the place of the one that it waits for, the wait goes on there, in the same time.
 - A worker that gets free within ``PATIENCE`` is sent the request by whoever frees it: the wait then goes on for its
   first message.
 - A cancellation gives back what has been got.
@@ -14,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, Overloaded, PoolRetired
+from asyncgroups.errors import ApplicationGroupsError, ChannelClosed, Overloaded, PoolReplaced, PoolRetired
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.lease import Lease
 from asyncgroups.frontend.supervisor import Supervisor
@@ -85,30 +86,38 @@ async def take(
     ASGI event and does not use it up: the leaving of the client is seen there. ``key``: see ``host.sticky``.
     Raises TooManyGroups, Overloaded, ShuttingDown, InterpreterFailed.
     """
-    retired = PoolRetired("the application group takes no more requests")
-    for _ in range(_POOLS):
+    tries, since = 0, None
+    while True:
         try:
             pool = find()
             place = _Place(exchange, first(pool), key)
             worker = pool.take(place)
-            if worker is None and (worker := await _wait(place, pool, supervisor, client)) is None:
-                return None
+            if worker is None:
+                since = since or time.monotonic()
+                worker = await _wait(place, pool, supervisor, client, since=since)
+                if worker is None:
+                    return None
             try:
                 return Lease(supervisor, worker, sent=place.sent, since=place.at)
             except BaseException:
                 (pool.lose if place.sent else pool.release)(worker)
                 raise
-        except PoolRetired as error:
-            retired = error
+        except PoolReplaced:
+            pass  # by one that is ready: as often as that happens, within the time for all of the wait
+        except PoolRetired:
+            tries += 1
+            if tries == _POOLS:
+                raise
         except OSError as error:
             raise Overloaded(f"no file descriptor or thread for one more request: {error}") from error
-    raise retired
 
 
 async def _wait(
-    place: _Place, pool: Pool, supervisor: Supervisor, client: Callable[[], Awaitable[Any]] | None
+    place: _Place, pool: Pool, supervisor: Supervisor, client: Callable[[], Awaitable[Any]] | None, *, since: float
 ) -> Worker | None:
-    seconds = supervisor.timeouts.queue
+    """``since``: when the wait began, by the monotonic clock."""
+    limit = supervisor.timeouts.queue
+    seconds = max(0.001, limit + since - time.monotonic()) if limit else 0.0
     place.wakeup = loops.wakeup()
     kept = False
     try:
@@ -125,7 +134,7 @@ async def _wait(
         if place.refusal is not None:
             raise place.refusal
         if place.worker is None:
-            raise Overloaded(f"no worker got free in {seconds:g} s (timeouts.queue)")
+            raise Overloaded(f"no worker got free in {limit:g} s (timeouts.queue)")
         kept = True
         return place.worker
     finally:

@@ -163,8 +163,10 @@ class Pool:
         self._request_timeout = request_timeout
         self._on_served = on_served
         self.state: State = State.OPEN
-        self.proven: set[str] | None = None
-        """Applications that are known to load in its interpreter; None where the group cannot leave that anyway."""
+        self.proven: set[str] = set()
+        """Applications that are known to have loaded in its interpreter."""
+        self.is_movable: bool = False
+        """Whether the group may leave its interpreter, where an extension module refuses to be loaded there."""
         self._threads = threads
         self._backlog = backlog
         self._lock = threading.Lock()
@@ -203,11 +205,6 @@ class Pool:
         """Whether there is an interpreter that takes requests."""
         with self._lock:
             return any(member.state is not State.RETIRED for member in self._members)
-
-    def prove(self, application: str) -> None:
-        """``application`` loads."""
-        if self.proven is not None:
-            self.proven.add(application)
 
     # Interpreters -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,121 @@
+"""The process groups of one supervisor: those that are configured, and those that one application group has to itself.
+
+Law: for who holds the supervisor's lock, but for what only reads; waits for nothing. Imports ``config``, ``frontend``,
+``host``, ``selection``.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from asyncgroups.config import ProcessSettings
+from asyncgroups.frontend.bootstraps import encoded
+from asyncgroups.frontend.isolation import Key
+from asyncgroups.frontend.processes import ProcessGroup
+from asyncgroups.host.group import label
+from asyncgroups.host.pool import Pool
+from asyncgroups.selection.mounts import GroupSettings
+
+__all__ = ["ProcessGroups"]
+
+_log = logging.getLogger("asyncgroups")
+
+
+class ProcessGroups:
+    """See above.
+
+    settings: of those that are configured. environ: the server's environment. make: makes a process group, which is
+    then started, of its settings and its environment; raises ShuttingDown.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, ProcessSettings],
+        *,
+        environ: Mapping[bytes, bytes],
+        make: Callable[[ProcessSettings, dict[bytes, bytes]], ProcessGroup],
+    ) -> None:
+        self._settings = settings
+        self._environ = dict(environ)
+        self._make = make
+        self._shared: dict[str, ProcessGroup] = {}
+        self._apart: dict[Key, ProcessGroup] = {}
+        """Of application groups with processes of their own."""
+        self._leaving: list[ProcessGroup] = []
+        """Those whose place has been taken."""
+
+    def __repr__(self) -> str:
+        return f"<ProcessGroups: {self.all!r}>"
+
+    @property
+    def all(self) -> list[ProcessGroup]:
+        """Those that have processes, or may have some."""
+        self._leaving = [group for group in self._leaving if group.processes]
+        return [*self._shared.values(), *self._apart.values(), *self._leaving]
+
+    @property
+    def pools(self) -> list[Pool]:
+        """Of all of them."""
+        return [pool for group in self.all for pool in group.pools]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of their processes."""
+        return [process.pid for group in self.all for process in group.processes if process.pid is not None]
+
+    def find(self, key: Key) -> ProcessGroup | None:
+        """The one that the application group has to itself."""
+        return self._apart.get(key)
+
+    def shared(self, name: str) -> ProcessGroup:
+        """The one of this name. Raises OSError, ShuttingDown."""
+        group = self._shared.get(name)
+        if group is None:
+            settings = self._settings[name]
+            group = self._shared[name] = self._start(settings, encoded(settings.process_env.items()))
+        return group
+
+    def known(self, name: str) -> ProcessGroup | None:
+        """The one of this name, if it has been started."""
+        return self._shared.get(name)
+
+    def apart(self, key: Key, settings: GroupSettings) -> ProcessGroup:
+        """The one that the application group has to itself. Raises OSError, ShuttingDown."""
+        group = self._apart.get(key)
+        if group is None:
+            group = self._apart[key] = self.another(key, settings)
+        return group
+
+    def another(self, key: Key, settings: GroupSettings) -> ProcessGroup:
+        """One like that, for ``replace`` or ``leave``: with processes as its process group has them.
+
+        Raises OSError, ShuttingDown.
+        """
+        shared = self._settings.get(key[0]) or ProcessSettings(name="")
+        own = replace(shared, name=label(key[1], key[0]), threads=settings.threads)
+        return self._start(own, encoded(own.process_env.items()) | encoded(settings.process_env))
+
+    def replace(self, key: Key, group: ProcessGroup) -> None:
+        """Have ``group`` in place of the one that there is."""
+        old = self._apart.get(key)
+        self._apart[key] = group
+        if old is not None:
+            self.leave(old)
+
+    def leave(self, group: ProcessGroup) -> None:
+        """Let it end with the last request that its processes run."""
+        self._leaving.append(group)
+        group.wind_up()
+
+    def start(self) -> None:
+        """Start those that are configured. What cannot be is tried again when it is needed."""
+        for name in self._settings:
+            try:
+                self.shared(name)
+            except OSError as error:
+                _log.error("[%s] no daemon process can be started: %s", name, error)
+
+    def _start(self, settings: ProcessSettings, process_env: dict[bytes, bytes]) -> ProcessGroup:
+        group = self._make(settings, self._environ | process_env)
+        group.start()
+        return group

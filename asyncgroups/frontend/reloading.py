@@ -1,0 +1,195 @@
+"""Has scripts that have changed loaded again, while what was loaded goes on. Imports ``frontend``.
+
+A script's interpreter is replaced by one that has loaded the changed script and all that the old one had loaded. A main
+interpreter cannot be replaced: there the script alone is executed again, as mod_wsgi does in embedded mode. Guarantees:
+
+- ``begin`` waits for nothing. A reload runs in a thread of its own, which an event loop of its own has wait for workers
+  as requests do; there is one at a time for each pool, and there are no more than ``RELOADS`` at once. Who finds no
+  place tries again with its next request.
+- Requests go to the old interpreter until the new one has loaded everything, and from then on to the new one, those
+  that wait as well. The old one ends after the last that it runs, however long that takes.
+- What does not load leaves everything as it was: the log says what, and why, once for each try. It is tried again when
+  one of the scripts changes, or with a request after a delay that grows.
+- Each script is loaded within ``timeouts.startup``, or given up as a request's would be. ``close`` interrupts what is
+  being loaded; the threads end with the interpreters at the latest.
+- An extension module that refuses moves the group, as with a request: it loads in its own process then.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import anyio
+
+from asyncgroups.errors import ApplicationGroupsError, ShuttingDown
+from asyncgroups.frontend.lease import GroupMoved
+from asyncgroups.frontend.preload import load_once
+from asyncgroups.frontend.supervisor import Supervisor
+from asyncgroups.frontend.versions import RELOADS, Entry, look
+from asyncgroups.host.group import label
+from asyncgroups.selection.mounts import Version
+
+__all__ = ["Reloading"]
+
+_log = logging.getLogger("asyncgroups")
+
+
+class _Fails(ApplicationGroupsError):
+    """``application`` does not load."""
+
+    def __init__(self, application: str, reason: str) -> None:
+        super().__init__(f"{application!r} does not load: {reason}")
+        self.application = application
+
+
+def _label(entry: Entry) -> str:
+    return label(entry.key[1], entry.key[0])
+
+
+class Reloading:
+    """The reloads of one supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._lock = threading.Lock()
+        self._reloads: dict[threading.Thread, Entry | None] = {}
+        """Each thread that runs, and what it has made."""
+        self._closing = False
+
+    def __repr__(self) -> str:
+        return f"<Reloading: {len(self._reloads)} of {RELOADS}>"
+
+    def begin(self, entry: Entry, application: str, *, version: Version) -> None:
+        """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
+        if entry.group is not None:
+            return
+        with self._lock:
+            if self._closing or entry.versions.is_reloading or len(self._reloads) >= RELOADS:
+                return
+            thread = threading.Thread(
+                target=self._run,
+                args=(entry, application, version),
+                name=f"reload-{_label(entry)}",
+                daemon=True,  # within the supervisor's bounds it ends with what it waits for
+            )
+            self._reloads[thread] = None
+            entry.versions.is_reloading = True
+        try:
+            thread.start()
+        except RuntimeError:  # there is no thread to be had
+            self._over(thread, entry)
+
+    def close(self) -> None:
+        """Begin no more, and interrupt what is being loaded. From any thread."""
+        with self._lock:
+            self._closing = True
+            made = [entry for entry in self._reloads.values() if entry is not None]
+        for entry in made:
+            for worker in entry.pool.busy:
+                worker.interrupt()
+
+    def join(self, until: float) -> None:
+        """Wait for the threads, until ``until`` by the monotonic clock."""
+        for thread in list(self._reloads):
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _over(self, thread: threading.Thread, entry: Entry) -> None:
+        with self._lock:
+            del self._reloads[thread]
+        entry.versions.is_reloading = False
+
+    # In a thread of its own -------------------------------------------------------------------------------------------
+
+    def _run(self, entry: Entry, application: str, seen: Version) -> None:
+        try:
+            self._reload(entry, application, seen)
+        except ShuttingDown:
+            pass
+        except Exception:  # noqa: BLE001 - whatever it is, what was loaded goes on
+            _log.exception("[%s] %r cannot be loaded again", _label(entry), application)
+            entry.versions.fail({application: seen})
+        finally:
+            self._over(threading.current_thread(), entry)
+
+    def _reload(self, entry: Entry, application: str, seen: Version) -> None:
+        """Raises ShuttingDown."""
+        version = look(application)
+        if version is None or version == entry.versions.known.get(application):
+            entry.versions.come_late(application, seen)
+            return
+        tried = {application: version}
+        name, started = _label(entry), time.monotonic()
+        try:
+            if entry.key[1]:
+                told = self._replace(entry, application, tried)
+            else:
+                told = self._execute(entry, application, version)
+        except ShuttingDown:
+            raise
+        except (ApplicationGroupsError, OSError) as error:
+            is_itself = isinstance(error, _Fails) and error.application == application
+            _log.error(
+                "[%s] %r has changed, but %s; what was loaded before goes on, and the next try is made when it changes "
+                "again, or with a request in %g s",
+                name,
+                application,
+                str(error).replace(repr(application), "it", 1) if is_itself else error,
+                entry.versions.fail(tried),
+            )
+        else:
+            if told:
+                _log.info("[%s] %r has changed: %s, after %.2f s", name, application, told, time.monotonic() - started)
+
+    def _replace(self, entry: Entry, application: str, tried: dict[str, Version]) -> str:
+        """Have a new interpreter take the place of the old one; what to say of it. ``tried`` grows by what is loaded.
+
+        Raises ApplicationGroupsError, OSError.
+        """
+        applications = [application, *self._others(entry, application, tried)]
+        made = self._supervisor.candidate(entry, tried)
+        try:
+            with self._lock:
+                self._reloads[threading.current_thread()] = made
+            for one in applications:
+                if self._closing:
+                    raise ShuttingDown("the server shuts down")
+                anyio.run(self._load, made, one)
+            is_swapped = self._supervisor.swap(entry, made)
+        except GroupMoved:
+            is_swapped = False  # its process loads what there is by now
+        finally:
+            self._supervisor.discard(made)
+        others = len(applications) - 1
+        also = f" and {others} other{'s' if others > 1 else ''}" if others else ""
+        return f"a new interpreter has loaded it{also}, and takes the requests" if is_swapped else ""
+
+    def _execute(self, entry: Entry, application: str, version: Version) -> str:
+        """Have the script executed again where it is; what to say of it. Raises ApplicationGroupsError."""
+        anyio.run(partial(self._load, entry, application, again=True))
+        path = application.rpartition(":")[0]
+        for one in list(entry.versions.known):
+            if one.rpartition(":")[0] == path:
+                entry.versions.known[one] = version
+        return "it was executed again"
+
+    @staticmethod
+    def _others(entry: Entry, application: str, tried: dict[str, Version]) -> Iterator[str]:
+        """What else the old interpreter has loaded, but for scripts that are gone."""
+        for one in sorted(entry.pool.proven - {application}):
+            if one.startswith("/"):
+                version = look(one)
+                if version is None:
+                    continue
+                if one in entry.versions.known:
+                    tried[one] = version
+            yield one
+
+    async def _load(self, entry: Entry, application: str, *, again: bool = False) -> None:
+        """Raises GroupMoved, ApplicationGroupsError."""
+        unloaded = await load_once(self._supervisor, lambda: entry.pool, application=application, again=again)
+        if unloaded is not None:
+            if self._closing:
+                raise ShuttingDown("the server shuts down")
+            raise _Fails(application, str(unloaded))
