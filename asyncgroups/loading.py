@@ -196,9 +196,9 @@ async def _load_group(
             doing(f"{application!r} was loading in application group {label(group.name)}")
             with _bounded(application, group, configuration):
                 _trim()
-                memory, start = _memory(supervisor.pids), time.perf_counter()
+                memory, start = _memory(supervisor.process_groups.pids), time.perf_counter()
                 unloaded = await _load(supervisor, group, application, settings)
-                seconds, growth = time.perf_counter() - start, _growth(memory, supervisor.pids)
+                seconds, growth = time.perf_counter() - start, _growth(memory, supervisor.process_groups.pids)
             results.append((application, unloaded, seconds, growth))
     finally:
         doing(f"application group {label(group.name)} was ending")

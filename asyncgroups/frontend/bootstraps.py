@@ -44,7 +44,7 @@ def embedded(
     )
 
 
-def in_processes(key: Key, settings: GroupSettings, group: ProcessGroup, *, is_apart: bool) -> Bootstrap:
+def in_processes(key: Key, settings: GroupSettings, *, group: ProcessGroup, is_apart: bool) -> Bootstrap:
     """For one in each process of ``group``. is_apart: whether those are its own."""
     process_group, application_group = key
     is_main = is_apart or not application_group

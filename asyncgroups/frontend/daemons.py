@@ -24,8 +24,8 @@ _log = logging.getLogger("asyncgroups")
 class ProcessGroups:
     """See above.
 
-    settings: of those that are configured. environ: the server's environment. make: makes a process group, which is
-    then started, of its settings and its environment; raises ShuttingDown.
+    settings: of those that are configured. environ: the server's environment. make: makes a process group of its
+    settings and its ``environ``; it is started here.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ProcessGroups:
         settings: Mapping[str, ProcessSettings],
         *,
         environ: Mapping[bytes, bytes],
-        make: Callable[[ProcessSettings, dict[bytes, bytes]], ProcessGroup],
+        make: Callable[..., ProcessGroup],
     ) -> None:
         self._settings = settings
         self._environ = dict(environ)
@@ -41,8 +41,8 @@ class ProcessGroups:
         self._shared: dict[str, ProcessGroup] = {}
         self._apart: dict[Key, ProcessGroup] = {}
         """Of application groups with processes of their own."""
-        self._leaving: list[ProcessGroup] = []
-        """Those whose place has been taken."""
+        self._beside: list[ProcessGroup] = []
+        """Those that are to take such a one's place, and those whose place was taken, until they have ended."""
 
     def __repr__(self) -> str:
         return f"<ProcessGroups: {self.all!r}>"
@@ -50,8 +50,8 @@ class ProcessGroups:
     @property
     def all(self) -> list[ProcessGroup]:
         """Those that have processes, or may have some."""
-        self._leaving = [group for group in self._leaving if group.processes]
-        return [*self._shared.values(), *self._apart.values(), *self._leaving]
+        self._beside = [group for group in self._beside if group.processes or not group.is_winding_up]
+        return [*self._shared.values(), *self._apart.values(), *self._beside]
 
     @property
     def pools(self) -> list[Pool]:
@@ -68,7 +68,7 @@ class ProcessGroups:
         return self._apart.get(key)
 
     def shared(self, name: str) -> ProcessGroup:
-        """The one of this name. Raises OSError, ShuttingDown."""
+        """The one of this name. Raises OSError."""
         group = self._shared.get(name)
         if group is None:
             settings = self._settings[name]
@@ -80,32 +80,31 @@ class ProcessGroups:
         return self._shared.get(name)
 
     def apart(self, key: Key, settings: GroupSettings) -> ProcessGroup:
-        """The one that the application group has to itself. Raises OSError, ShuttingDown."""
+        """The one that the application group has to itself. Raises OSError."""
         group = self._apart.get(key)
         if group is None:
-            group = self._apart[key] = self.another(key, settings)
+            group = self._apart[key] = self._start_apart(key, settings)
         return group
 
     def another(self, key: Key, settings: GroupSettings) -> ProcessGroup:
-        """One like that, for ``replace`` or ``leave``: with processes as its process group has them.
+        """One like that, for ``replace``; else it is to be wound up. Raises OSError."""
+        group = self._start_apart(key, settings)
+        self._beside.append(group)
+        return group
 
-        Raises OSError, ShuttingDown.
-        """
+    def _start_apart(self, key: Key, settings: GroupSettings) -> ProcessGroup:
+        """With processes as its process group has them."""
         shared = self._settings.get(key[0]) or ProcessSettings(name="")
         own = replace(shared, name=label(key[1], key[0]), threads=settings.threads)
         return self._start(own, encoded(own.process_env.items()) | encoded(settings.process_env))
 
     def replace(self, key: Key, group: ProcessGroup) -> None:
-        """Have ``group`` in place of the one that there is."""
+        """Have ``group``, which is ``another``, in place of the one that there is, which is to be wound up."""
         old = self._apart.get(key)
         self._apart[key] = group
+        self._beside.remove(group)
         if old is not None:
-            self.leave(old)
-
-    def leave(self, group: ProcessGroup) -> None:
-        """Let it end with the last request that its processes run."""
-        self._leaving.append(group)
-        group.wind_up()
+            self._beside.append(old)
 
     def start(self) -> None:
         """Start those that are configured. What cannot be is tried again when it is needed."""
@@ -116,6 +115,6 @@ class ProcessGroups:
                 _log.error("[%s] no daemon process can be started: %s", name, error)
 
     def _start(self, settings: ProcessSettings, process_env: dict[bytes, bytes]) -> ProcessGroup:
-        group = self._make(settings, self._environ | process_env)
+        group = self._make(settings, environ=self._environ | process_env)
         group.start()
         return group

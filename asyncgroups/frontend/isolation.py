@@ -9,6 +9,7 @@ application group is decided here, and said once. Guarantees:
 - Waits for nothing. Who calls ``move`` holds a lock of its own; the rest may be called from any thread.
 """
 
+import enum
 import logging
 from collections.abc import Callable, KeysView
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from asyncgroups.host.group import contained, label
 from asyncgroups.selection.mounts import GroupSettings
 
-__all__ = ["Isolation", "Key", "Refusal"]
+__all__ = ["Isolation", "Key", "Place", "Refusal"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -30,6 +31,14 @@ _LONGEST_KNOWN = 200
 """Characters of a name that are remembered."""
 
 _WAY_OUT = 'isolation = "process"'
+
+
+class Place(enum.Enum):
+    """Where the interpreters of an application group are."""
+
+    HERE = "in this process"
+    SHARED = "in the processes of its process group"
+    APART = "in processes of its own"
 
 
 class Refusal(NamedTuple):
@@ -86,6 +95,12 @@ class Isolation:
             or key in self._moved
             or (settings.isolation == "auto" and key[0] in self._alone)
         )
+
+    def place(self, key: Key, settings: GroupSettings) -> Place:
+        """Where the group is."""
+        if self.is_apart(key, settings):
+            return Place.APART
+        return Place.SHARED if key[0] else Place.HERE
 
     def why(self, key: Key) -> str:
         """Why a group has left its interpreter, in a few words; empty where it has not."""

@@ -11,13 +11,13 @@ from functools import partial
 from typing import NamedTuple
 
 from asyncgroups.errors import ApplicationFailed, ApplicationGroupsError, RequestTimedOut
-from asyncgroups.frontend.lease import GroupMoved, State
+from asyncgroups.frontend.lease import GroupMoved, Lease, State
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.taking import take
-from asyncgroups.host.pool import Pool
+from asyncgroups.host.pool import Member, Pool
 from asyncgroups.wire import messages
 
-__all__ = ["Unloaded", "load", "load_once"]
+__all__ = ["Unloaded", "load", "load_in", "load_once"]
 
 _PLACES = 2
 """Where a group may be: in an interpreter, and in a process of its own."""
@@ -63,6 +63,21 @@ async def load_once(
     first = messages.texts(messages.RELOAD if again else messages.LOAD, str(number), application)
     lease = await take(supervisor, find, number, first=lambda _: first)
     assert lease is not None  # no client, that could have left
+    return await _load(supervisor, lease, application, first)
+
+
+async def load_in(supervisor: Supervisor, member: Member, *, application: str) -> Unloaded | None:
+    """As ``load``, in one interpreter of a pool that takes no requests yet. Raises GroupMoved."""
+    number = supervisor.number()
+    first = messages.texts(messages.LOAD, str(number), application)
+    try:
+        lease = Lease(supervisor, member.pool.claim(member, number))
+    except (ApplicationGroupsError, OSError) as error:
+        return Unloaded(type(error).__name__, str(error))
+    return await _load(supervisor, lease, application, first)
+
+
+async def _load(supervisor: Supervisor, lease: Lease, application: str, first: bytes) -> Unloaded | None:
     try:
         lease.on_loaded = partial(lease.pool.proven.add, application)
         if lease.sent < len(first):

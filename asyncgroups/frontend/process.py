@@ -149,10 +149,11 @@ class DaemonInterpreter(GroupInterpreter):
 
 
 class Preloading:
-    """Has an interpreter load applications before it takes requests; see ``reaper.Listener``.
+    """Has an interpreter load applications next to its requests; see ``reaper.Listener``.
 
-    applications: each ``module:attribute``; why one does not load is logged. number: of the exchange that this is.
-    on_over: called once, when all have been tried, when the interpreter has ended, or by ``stop_waiting``.
+    applications: each ``module:attribute`` or ``/path:callable``; why one does not load is logged. number: of the
+    exchange that this is. again: execute scripts also if they were executed. on_over: called once, when all have been
+    tried, when the interpreter has ended, or by ``stop_waiting``.
     Raises OSError, ChannelClosed.
     """
 
@@ -164,9 +165,14 @@ class Preloading:
         number: int,
         reaper: Reaper,
         on_over: Callable[[], None],
+        again: bool = False,
     ) -> None:
+        self.loaded: int = 0
+        """Applications that have loaded."""
+        self._kind = messages.RELOAD if again else messages.LOAD
         self._rest = list(applications)
         self._number = number
+        self._interpreter = interpreter
         self._on_over: Callable[[], None] | None = on_over
         self.channel: Channel = interpreter.add_worker(0)
         try:
@@ -177,10 +183,11 @@ class Preloading:
         reaper.listen(self)
 
     def _load(self) -> None:
-        self.channel.say(messages.texts(messages.LOAD, str(self._number), self._rest.pop(0)))
+        self.channel.say(messages.texts(self._kind, str(self._number), self._rest.pop(0)))
 
     def hear(self, kind: int, _: bytes) -> bool:
         """See ``reaper.Listener``."""
+        self.loaded += kind == messages.LOADED
         if kind != messages.DONE:
             return True
         if self._rest:
@@ -197,6 +204,10 @@ class Preloading:
     def lost(self, _: str) -> None:
         """See ``reaper.Listener``."""
         self.finished()
+
+    def interrupt(self) -> None:
+        """Have RequestInterrupted raised in what it loads. From any thread."""
+        self._interpreter.interrupt(0, self._number)
 
     def stop_waiting(self) -> None:
         """It takes too long: requests may come, and see what they get. In the reaper's thread."""
@@ -403,7 +414,6 @@ class Resident:
     """An application group in one process."""
 
     process: DaemonProcess
-    name: str
     pool: Pool
     preload: tuple[str, ...]
     interpreter: DaemonInterpreter | None = None

@@ -1,6 +1,6 @@
-"""A process group: its daemon processes, restarted and recycled, and the pools of its application groups.
+"""A process group: its daemon processes, restarted and recycled, and what becomes of them.
 
-Imports ``config``, ``frontend.process``, ``host``. Guarantees:
+Imports ``config``, ``frontend``, ``host``. Guarantees, next to those of ``tenants``:
 
 - Thread-safe; nobody waits in here but in ``join``.
 - There are ``processes`` of them. One that has ended is replaced at once if it had answered a request, else after a
@@ -9,8 +9,6 @@ Imports ``config``, ``frontend.process``, ``host``. Guarantees:
 - One that is recycled, or has a worker that does not obey an interrupt, takes no more requests once its successor is
   ready, and ends after the last that it runs, within ``graceful_timeout`` and ``shutdown_timeout``.
 - Each stands in a slot, from 1 to ``processes``; one that is started in place of another has its slot.
-- Every process has an interpreter for each of the application groups; it takes requests when that is ready, and, where
-  others do, has loaded what is to be preloaded.
 - After the end no process is left, nor the folder of their sockets.
 """
 
@@ -18,39 +16,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from asyncgroups.config import ProcessSettings
-from asyncgroups.errors import ChannelClosed, InterpreterFailed, ShuttingDown
+from asyncgroups.errors import InterpreterFailed, ShuttingDown
 from asyncgroups.frontend.delay import Delay
 from asyncgroups.frontend.folder import Folder
 from asyncgroups.frontend.output import Echoes
-from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Resident, Stage, told
-from asyncgroups.host.group import GroupInterpreter, State
+from asyncgroups.frontend.process import DaemonProcess, Stage, told
+from asyncgroups.frontend.tenants import Tenants
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool, Worker
 from asyncgroups.host.reaper import Reaper
-from asyncgroups.host.sticky import StickyPool
 
 __all__ = ["ProcessGroup"]
 
 _log = logging.getLogger("asyncgroups")
 
 _LONGEST_DELAY = 60.0
-_MOMENT = 0.05
 _ROUND = 1.0
 """Seconds between two looks at what is to be recycled."""
-
-
-def _nothing() -> None:
-    """It takes requests already."""
-
-
-def _forgo(resident: Resident) -> None:
-    """It does not take requests, or no more."""
-    if isinstance(resident.pool, StickyPool):
-        resident.pool.forgo(resident.process.slot)
 
 
 class ProcessGroup:
@@ -71,176 +56,51 @@ class ProcessGroup:
 
         on_refusal, on_alone: see ``DaemonInterpreter``.
         """
-        self._number = number
-        self._patience = patience
         self.settings = settings
         self.environ: Mapping[bytes, bytes] = environ
         """That of its processes."""
         self._reaper = reaper
-        self._on_refusal = on_refusal
-        self._on_alone = on_alone
         self._lock = threading.Lock()
         self._folder: Folder | None = None
         self._processes: list[DaemonProcess] = []
-        self._pools: dict[str, tuple[Pool, Bootstrap, tuple[str, ...]]] = {}
-        """Application group to its pool, what its interpreters are told, and what is preloaded in them."""
-        self._vacated: list[Pool] = []
-        """Pools of application groups that have moved elsewhere."""
-        self._missing: set[tuple[DaemonProcess, str]] = set()
-        """Processes that have no interpreter for an application group: it has failed there."""
+        self.tenants: Tenants = Tenants(
+            settings,
+            self._processes,
+            lock=self._lock,
+            reaper=reaper,
+            number=number,
+            patience=patience,
+            on_served=self._count if settings.maximum_requests else None,
+            on_ready=self._succeed,
+            on_left=self._quit_if_empty,
+            on_refusal=on_refusal,
+            on_alone=on_alone,
+        )
+        """Its application groups."""
         self._echoes = Echoes(reaper)
         self._made = 0
         self._delay = Delay(longest=_LONGEST_DELAY)
         """No successor is started before it is over."""
         self._is_closing = False
+        self.is_winding_up: bool = False
+        """Whether it starts no more processes, while others go on."""
 
     def __repr__(self) -> str:
         return f"<ProcessGroup {self.settings.name!r}: {self._processes!r}>"
 
     @property
     def pools(self) -> list[Pool]:
-        return [pool for pool, _, _ in list(self._pools.values())] + self._vacated
+        return self.tenants.pools
 
     @property
     def processes(self) -> list[DaemonProcess]:
         return list(self._processes)
-
-    # Pools ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the processes. Raises OSError when there can be no folder for their sockets."""
         self._folder = Folder()
         self._replenish()
         self._reaper.later(_ROUND, self._look)
-
-    def pool(self, bootstrap: Bootstrap, *, backlog: int, preload: tuple[str, ...]) -> Pool:
-        """The pool of an application group; made, with its interpreters, where there is none.
-
-        preload: applications that each interpreter loads before it takes requests.
-        """
-        with self._lock:
-            found = self._pools.get(bootstrap.application_group)
-            if found is None:
-                pool = self._new_pool(threads=bootstrap.threads, backlog=backlog)
-                bootstrap = replace(bootstrap, processes=self.settings.processes)
-                found = self._pools[bootstrap.application_group] = pool, bootstrap, preload
-                for process in self._processes:
-                    self._open(process, bootstrap.application_group)
-            return found[0]
-
-    def _new_pool(self, *, threads: int, backlog: int) -> Pool:
-        settings = self.settings
-        on_served = self._count if settings.maximum_requests else None
-        if settings.sticky is None:
-            return Pool(
-                None, threads=threads, backlog=backlog, request_timeout=settings.request_timeout, on_served=on_served
-            )
-        return StickyPool(
-            slots=settings.processes,
-            awaited=[one.slot for one in self._processes if one.stage in (Stage.STARTING, Stage.SERVING)],
-            threads=threads,
-            backlog=backlog,
-            request_timeout=settings.request_timeout,
-            on_served=on_served,
-        )
-
-    def vacate(self, application_group: str) -> None:
-        """Have no more interpreters for this application group: it moves elsewhere. Its pool is not retired here."""
-        with self._lock:
-            found = self._pools.pop(application_group, None)
-            if found is not None:
-                self._vacated.append(found[0])
-            self._missing = {one for one in self._missing if one[1] != application_group}
-
-    def complete(self, application_group: str) -> None:
-        """Try again where an interpreter of this application group has failed: there is a request for it."""
-        if not self._missing:
-            return
-        with self._lock:
-            for process, name in list(self._missing):
-                if name == application_group:
-                    self._open(process, name)
-
-    def _open(self, process: DaemonProcess, name: str) -> None:
-        """Have an interpreter for an application group in ``process``."""
-        self._missing.discard((process, name))
-        if process.stage in (Stage.DRAINING, Stage.ENDED) or self._is_closing:
-            return
-        pool, bootstrap, preload = self._pools[name]
-        resident = Resident(process=process, name=name, pool=pool, preload=preload)
-        interpreter = resident.interpreter = DaemonInterpreter(
-            bootstrap,
-            address=process.address,
-            reaper=self._reaper,
-            on_ready=partial(self._prepare, resident),
-            on_pong=partial(self._resume, resident),
-            on_end=partial(self._leave, resident),
-            on_refusal=self._on_refusal,
-            on_alone=self._on_alone,
-        )
-        try:
-            interpreter.start()
-        except OSError as error:
-            self._missing.add((process, name))
-            _log.error("[%s] no connection to a daemon process: %s", interpreter.label, error)
-            _forgo(resident)
-            return
-        process.interpreters.add(interpreter)
-
-    # In the reaper's thread: what becomes of an interpreter
-
-    def _prepare(self, resident: Resident) -> None:
-        """It is set up, and may load what is to be preloaded."""
-        assert resident.interpreter is not None
-        with self._lock:
-            if resident.process.stage is Stage.STARTING:
-                resident.process.move(Stage.SERVING)
-        is_alone = not resident.pool.is_served
-        if not resident.preload or is_alone:
-            self._admit(resident)  # requests would wait for nobody else
-        if not resident.preload:
-            return
-        admit = partial(self._admit, resident) if not is_alone else _nothing
-        try:
-            preloading = Preloading(
-                resident.interpreter, resident.preload, number=self._number(), reaper=self._reaper, on_over=admit
-            )
-        except OSError, ChannelClosed:
-            admit()
-            return
-        if self._patience:
-            self._reaper.later(self._patience, preloading.stop_waiting)
-
-    def _admit(self, resident: Resident) -> None:
-        """It takes requests."""
-        process, interpreter = resident.process, resident.interpreter
-        assert interpreter is not None
-        with self._lock:
-            if process.stage is Stage.SERVING and interpreter.state is State.RUNNING:
-                resident.member = resident.pool.add(interpreter, process.kin, slot=process.slot)
-                process.members.append(resident.member)
-                self._succeed(process)
-
-    def _resume(self, resident: Resident) -> None:
-        """It lives."""
-        if resident.member is not None:
-            resident.pool.resume(resident.member)
-
-    def _leave(self, resident: Resident, interpreter: GroupInterpreter) -> None:
-        """It has ended."""
-        process, pool = resident.process, resident.pool
-        busy = pool.remove(resident.member) if resident.member is not None else []
-        for worker in busy:  # a moment later: how they end by themselves tells what has been read of them
-            self._reaper.later(_MOMENT, worker.channel.shut)
-        _forgo(resident)
-        with self._lock:
-            process.interpreters.discard(interpreter)
-            lasts = process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closing
-            if lasts and resident.name in self._pools:
-                self._missing.add((process, resident.name))
-            self._quit_if_empty(process)
-        if interpreter.failure:
-            self._refuse(pool, InterpreterFailed(interpreter.failure))
 
     def give_up(self, worker: Worker) -> bool:
         """``worker`` has not obeyed an interrupt: its interpreter gets no more requests, its process a successor.
@@ -280,16 +140,14 @@ class ProcessGroup:
         )
         process.start()
         self._processes.append(process)
-        for name in self._pools:
-            self._open(process, name)
+        self.tenants.move_in(process)
         return process
 
     def _succeed(self, process: DaemonProcess) -> None:
         """One of its interpreters takes requests: it may do all that another one did. Under the lock."""
         served = {member.pool for member in process.kin}
         for old in self._processes:
-            lasting = {one.pool for one in old.kin if one.pool not in self._vacated}
-            if old.successor is process and old.stage is Stage.SERVING and lasting <= served:
+            if old.successor is process and old.stage is Stage.SERVING and self.tenants.lasting(old) <= served:
                 self._drain(old)
 
     def _free_slot(self) -> int | None:
@@ -306,11 +164,14 @@ class ProcessGroup:
         with self._lock:
             self._processes.remove(process)
             self._echoes.keep(process.outputs)
-            self._missing = {one for one in self._missing if one[0] is not process}
+            self.tenants.move_out(process)
             for old in self._processes:
                 if old.successor is process:
                     old.successor = None  # it serves on, until the next look
             was_asked = process.was_drained or self._is_closing
+            if self.is_winding_up and not self._processes and self._folder is not None:
+                self._folder.remove()
+                self._folder = None
             is_short = self._free_slot() is not None
             if not was_asked:
                 self._delay.begin(failed=not had_answered)
@@ -322,12 +183,10 @@ class ProcessGroup:
         _log.error("[%s] the daemon process %s %s%s", self.settings.name, process.pid or "-", reason, next_one)
         if process.failure or self._delay.has_grown:  # who waits has waited for one that failed already
             for pool in self.pools:
-                self._refuse(pool, InterpreterFailed(f"the daemon processes of {self.settings.name!r} do not live"))
+                self.tenants.refuse(
+                    pool, InterpreterFailed(f"the daemon processes of {self.settings.name!r} do not live")
+                )
         self._reaper.later(seconds, self._replenish)
-
-    def _refuse(self, pool: Pool, error: InterpreterFailed) -> None:
-        """Send away who waits where nobody serves, a moment later: who has just found the pool stands there by then."""
-        self._reaper.later(_MOMENT, lambda: None if pool.is_served else pool.refuse(error))
 
     def _replenish(self) -> None:
         """Start what is missing."""
@@ -397,6 +256,8 @@ class ProcessGroup:
     def _quit_if_empty(self, process: DaemonProcess) -> None:
         if (process.stage is Stage.DRAINING or self._is_closing) and not process.interpreters:
             process.quit()
+            if self.is_winding_up:
+                process.limit(self._reaper.later(self.settings.shutdown_timeout, process.kill))
 
     def _cut(self, process: DaemonProcess) -> None:
         """The time for its requests is over. In the reaper's thread."""
@@ -410,9 +271,10 @@ class ProcessGroup:
     # The end ----------------------------------------------------------------------------------------------------------
 
     def wind_up(self) -> None:
-        """Start no more processes; let each end with the last request that it runs."""
+        """Start no more processes; let each end after the last request that it runs, and soon, or by force."""
         with self._lock:
-            self._is_closing = True
+            self._is_closing = self.is_winding_up = True
+            self.tenants.close()
             pools = self.pools
         for pool in pools:
             pool.retire()
@@ -424,6 +286,7 @@ class ProcessGroup:
         """Start no more processes; let the interpreters end within ``seconds``. Returns at once; see ``join``."""
         with self._lock:
             self._is_closing = True
+            self.tenants.close()
             pools = self.pools
             interpreters = [one for process in self._processes for one in process.interpreters]
             for process in self._processes:

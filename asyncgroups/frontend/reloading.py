@@ -18,17 +18,19 @@ interpreter cannot be replaced: there the script alone is executed again, as mod
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 import anyio
 
 from asyncgroups.errors import ApplicationGroupsError, ShuttingDown
 from asyncgroups.frontend.lease import GroupMoved
-from asyncgroups.frontend.preload import load_once
+from asyncgroups.frontend.preload import Unloaded, load_in, load_once
+from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.versions import RELOADS, Entry, look
 from asyncgroups.host.group import label
+from asyncgroups.host.pool import Member
 from asyncgroups.selection.mounts import Version
 
 __all__ = ["Reloading"]
@@ -63,8 +65,6 @@ class Reloading:
 
     def begin(self, entry: Entry, application: str, *, version: Version) -> None:
         """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
-        if entry.group is not None:
-            return
         with self._lock:
             if self._closing or entry.versions.is_reloading or len(self._reloads) >= RELOADS:
                 return
@@ -152,10 +152,10 @@ class Reloading:
         try:
             with self._lock:
                 self._reloads[threading.current_thread()] = made
-            for one in applications:
-                if self._closing:
-                    raise ShuttingDown("the server shuts down")
-                anyio.run(self._load, made, one)
+            if made.group is None:
+                anyio.run(self._load, applications, partial(load_once, self._supervisor, lambda: made.pool))
+            else:
+                self._load_in_processes(made, made.group, applications)
             is_swapped = self._supervisor.swap(entry, made)
         except GroupMoved:
             is_swapped = False  # its process loads what there is by now
@@ -167,7 +167,11 @@ class Reloading:
 
     def _execute(self, entry: Entry, application: str, version: Version) -> str:
         """Have the script executed again where it is; what to say of it. Raises ApplicationGroupsError."""
-        anyio.run(partial(self._load, entry, application, again=True))
+        if entry.group is None:
+            load = partial(load_once, self._supervisor, lambda: entry.pool, again=True)
+            anyio.run(self._load, [application], load)
+        else:
+            self._execute_in_processes(entry, entry.group, application)
         path = application.rpartition(":")[0]
         for one in list(entry.versions.known):
             if one.rpartition(":")[0] == path:
@@ -186,10 +190,54 @@ class Reloading:
                     tried[one] = version
             yield one
 
-    async def _load(self, entry: Entry, application: str, *, again: bool = False) -> None:
-        """Raises GroupMoved, ApplicationGroupsError."""
-        unloaded = await load_once(self._supervisor, lambda: entry.pool, application=application, again=again)
-        if unloaded is not None:
+    async def _load(self, applications: Sequence[str], load: Callable[..., Awaitable[Unloaded | None]]) -> None:
+        """One after the other. Raises GroupMoved, ApplicationGroupsError."""
+        for application in applications:
             if self._closing:
                 raise ShuttingDown("the server shuts down")
-            raise _Fails(application, str(unloaded))
+            unloaded = await load(application=application)
+            if unloaded is not None:
+                if self._closing:
+                    raise ShuttingDown("the server shuts down")
+                raise _Fails(application, str(unloaded))
+
+    def _load_in_processes(self, made: Entry, group: ProcessGroup, applications: Sequence[str]) -> None:
+        """In each process that there is by then. Raises GroupMoved, ApplicationGroupsError."""
+        loaded: set[Member] = set()
+        while rest := [one for one in group.tenants.await_members(made.pool, self._limit()) if one not in loaded]:
+            anyio.run(self._load_in_each, rest, applications)
+            loaded.update(rest)
+
+    async def _load_in_each(self, members: Sequence[Member], applications: Sequence[str]) -> None:
+        """In all at the same time. Raises GroupMoved, ApplicationGroupsError."""
+        problems: list[Exception] = []
+
+        async def one(member: Member) -> None:
+            try:
+                await self._load(applications, partial(load_in, self._supervisor, member))
+            except (ApplicationGroupsError, OSError) as error:
+                problems.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for member in members:
+                tasks.start_soon(one, member)
+        if problems:
+            raise problems[0]
+
+    def _execute_in_processes(self, entry: Entry, group: ProcessGroup, application: str) -> None:
+        """In the main interpreter of each process. Raises ApplicationGroupsError, OSError."""
+        errands = group.tenants.execute(entry.pool, application)
+        until = self._limit()
+        for errand in errands:
+            if not errand.over.wait(None if until is None else max(0.0, until - time.monotonic())):
+                errand.interrupt()
+                if not errand.over.wait(self._supervisor.timeouts.interrupt):
+                    errand.give_up()
+                raise _Fails(application, "it takes too long (timeouts.startup)")
+            if not errand.has_loaded:
+                raise _Fails(application, "the log has the reason")
+
+    def _limit(self) -> float | None:
+        """When the time for what begins now is over, by the monotonic clock; None where there is no limit."""
+        seconds = self._supervisor.timeouts.startup
+        return time.monotonic() + seconds if seconds else None

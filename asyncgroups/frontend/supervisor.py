@@ -21,6 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from asyncgroups.errors import InterpreterFailed, PoolReplaced, PoolRetired, Shu
 from asyncgroups.frontend import net
 from asyncgroups.frontend.bootstraps import embedded, in_processes
 from asyncgroups.frontend.daemons import ProcessGroups
-from asyncgroups.frontend.isolation import Isolation, Key, Refusal
+from asyncgroups.frontend.isolation import Isolation, Key, Place, Refusal
 from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.frontend.versions import RELOADS, Entry, Versions
 from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["Supervisor"]
 
 _log = logging.getLogger("asyncgroups")
-
-_NO_PROCESS_GROUPS: Mapping[str, ProcessSettings] = MappingProxyType({})
-_NO_APPLICATIONS: Mapping[str, WsgiApplication] = MappingProxyType({})
 
 _MARGIN = 0.25
 """Seconds before the end of the interrupt time in which an orderly stop has to be over."""
@@ -68,19 +66,18 @@ class Supervisor:
         timeouts: Timeouts,
         global_threads: int,
         environ: Mapping[bytes, bytes],
-        applications: Mapping[str, WsgiApplication] = _NO_APPLICATIONS,
-        process_groups: Mapping[str, ProcessSettings] = _NO_PROCESS_GROUPS,
+        applications: Mapping[str, WsgiApplication] = MappingProxyType({}),
+        process_groups: Mapping[str, ProcessSettings] = MappingProxyType({}),
         on_refusal: Callable[[str, str, str], None] | None = None,
     ) -> None:
         """``environ`` is the process's; ``applications`` are callable objects by name, for GLOBAL."""
         self.preloaded: Mapping[tuple[str, str], tuple[str, ...]] = {}
         """(process group, application group) to the applications that daemon processes load before their requests."""
-        self._applications = applications
         self.limits = limits
         self.timeouts = timeouts
-        self._global_threads = global_threads
-        self._environ = dict(environ)
-        self._process_groups = ProcessGroups(process_groups, environ=environ, make=self._make_process_group)
+        self._bootstrap = partial(
+            embedded, global_threads=global_threads, environ=dict(environ), applications=applications
+        )
         self.isolation: Isolation = Isolation(on_refusal)
         self._lock = threading.Lock()
         self._pools: dict[Key, Entry] = {}
@@ -92,6 +89,15 @@ class Supervisor:
         self._stuck: set[Pool] = set()
         self._failed: list[GroupInterpreter] = []
         self._reaper = Reaper()
+        make = partial(
+            ProcessGroup,
+            reaper=self._reaper,
+            number=self.number,
+            patience=timeouts.startup,
+            on_refusal=self.isolation.go_without,
+            on_alone=self._leave_alone,
+        )
+        self.process_groups: ProcessGroups = ProcessGroups(process_groups, environ=environ, make=make)
         self._numbers = itertools.count(1)
         self._closing = False
         self._end_at: float | None = None
@@ -127,7 +133,7 @@ class Supervisor:
         if found is None:
             with self._lock:
                 found = self._pools.get(key) or self._make(key, settings)
-        _, pool, first, group, versions = found
+        _, pool, first, group, _, versions = found
         if version is not None and versions.is_due(application, version) and self.reloading is not None:
             self.reloading.begin(found, application, version=version)
         if first is not settings and first != settings and key not in self._warned:
@@ -138,7 +144,7 @@ class Supervisor:
                 label(key[1], key[0]),
             )
         if group is not None:
-            group.complete(key[1])
+            group.tenants.complete(pool)
         return pool
 
     def _make(self, key: Key, settings: GroupSettings) -> Entry:
@@ -146,38 +152,26 @@ class Supervisor:
         if self._closing:
             raise ShuttingDown("the server shuts down")
         net.cast(self)
-        if self._is_in_processes(key, settings):
-            made = self._make_in_processes(key, settings)
+        place = self.isolation.place(key, settings)
+        if not key[1] and place is Place.HERE:
+            if len(self._stuck) >= self.limits.groups:
+                raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
+        elif self._count(key) >= self.limits.groups:
+            raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
+        if place is Place.HERE:
+            made = self._embed(key, settings)
+        elif place is Place.APART:
+            made = self._house(key, settings, self.process_groups.apart(key, settings), place=place)
         else:
-            made = self._make_here(key, settings)
+            made = self._house(key, settings, self.process_groups.shared(key[0]), place=place)
         self._pools[key] = made
         return made
 
-    def _is_in_processes(self, key: Key, settings: GroupSettings) -> bool:
-        return bool(key[0]) or self.isolation.is_apart(key, settings)
-
-    def _make_here(self, key: Key, settings: GroupSettings) -> Entry:
-        """In an interpreter of this process."""
-        is_global = not key[1]
-        if not is_global and self._count(key) >= self.limits.groups:
-            raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
-        if is_global and len(self._stuck) >= self.limits.groups:
-            raise TooManyGroups("too many workers of %{GLOBAL} do not come back")
-        return self._embed(key, settings)
-
-    def _embed(self, key: Key, settings: GroupSettings, *, versions: Versions | None = None) -> Entry:
+    def _embed(self, key: Key, settings: GroupSettings) -> Entry:
         """Raises OSError."""
+        bootstrap = self._bootstrap(key, settings)
         interpreter = EmbeddedInterpreter(
-            bootstrap := embedded(
-                key,
-                settings,
-                global_threads=self._global_threads,
-                environ=self._environ,
-                applications=self._applications,
-            ),
-            reaper=self._reaper,
-            on_end=self._ended,
-            on_refusal=self.isolation.go_without,
+            bootstrap, reaper=self._reaper, on_end=self._ended, on_refusal=self.isolation.go_without
         )
         pool = Pool(interpreter, threads=bootstrap.threads, backlog=self.limits.backlog)
         pool.is_movable = self.isolation.is_movable(key, settings)
@@ -187,31 +181,13 @@ class Supervisor:
             interpreter.abandon()
             raise OSError(f"no thread for one more application group: {error}") from error
         self._alive[interpreter] = pool
-        return Entry(key, pool, settings, None, versions or Versions())
+        return Entry(key, pool, settings, None, Place.HERE, Versions())
 
-    def _make_in_processes(self, key: Key, settings: GroupSettings) -> Entry:
-        if self._count(key) >= self.limits.groups:
-            raise TooManyGroups(f"{self.limits.groups} application groups are alive already (limits.groups)")
-        is_apart = self.isolation.is_apart(key, settings)
-        groups = self._process_groups
-        group = groups.apart(key, settings) if is_apart else groups.shared(key[0])
-        bootstrap = in_processes(key, settings, group, is_apart=is_apart)
-        pool = group.pool(bootstrap, backlog=self.limits.backlog, preload=self.preloaded.get(key, ()))
+    def _house(self, key: Key, settings: GroupSettings, group: ProcessGroup, *, place: Place) -> Entry:
+        bootstrap = in_processes(key, settings, group=group, is_apart=place is Place.APART)
+        pool = group.tenants.pool(bootstrap, backlog=self.limits.backlog, preload=self.preloaded.get(key, ()))
         pool.is_movable = self.isolation.is_movable(key, settings)
-        return Entry(key, pool, settings, group, Versions())
-
-    def _make_process_group(self, settings: ProcessSettings, environ: dict[bytes, bytes]) -> ProcessGroup:
-        """Raises ShuttingDown."""
-        net.cast(self)
-        return ProcessGroup(
-            settings,
-            environ=environ,
-            reaper=self._reaper,
-            number=self.number,
-            patience=self.timeouts.startup,
-            on_refusal=self.isolation.go_without,
-            on_alone=self._leave_alone,
-        )
+        return Entry(key, pool, settings, group, place, Versions())
 
     def _count(self, key: Key) -> int:
         """Other application groups that have, or are about to have, interpreters, GLOBAL apart.
@@ -228,17 +204,13 @@ class Supervisor:
         return embedded + len((in_processes | moved) - {key}) + max(0, len(self._spare) - RELOADS)
 
     def _all_pools(self) -> list[Pool]:
-        return [*self._alive.values(), *self._process_groups.pools]
-
-    @property
-    def pids(self) -> list[int]:
-        """Of its daemon processes."""
-        return self._process_groups.pids
+        return [*self._alive.values(), *self.process_groups.pools]
 
     def start_processes(self) -> None:
         """Start every daemon process: the first request finds it there. What cannot be is tried again then."""
         with self._lock:
-            self._process_groups.start()
+            net.cast(self)
+            self.process_groups.start()
 
     def _ended(self, interpreter: GroupInterpreter) -> None:
         """In the thread of an interpreter that has come to its end."""
@@ -269,27 +241,44 @@ class Supervisor:
 
         known: versions of what will be loaded. Raises TooManyGroups, ShuttingDown, OSError.
         """
+        key, settings = entry.key, entry.settings
         with self._lock:
             if self._closing or self._end_at is not None:
                 raise ShuttingDown("the server shuts down")
+            self._spare = {pool for pool in self._spare if not pool.is_over}
             if self._count(("", "")) + min(len(self._spare), RELOADS) >= self.limits.groups + RELOADS:
                 raise TooManyGroups("too many interpreters that were replaced have not come to their end")
-            made = self._embed(entry.key, entry.settings, versions=Versions(known))
+            if entry.place is Place.HERE:
+                made = self._embed(key, settings)
+            elif entry.place is Place.APART:
+                made = self._house(key, settings, self.process_groups.another(key, settings), place=entry.place)
+            else:
+                assert entry.group is not None
+                made = entry._replace(pool=entry.group.tenants.another(entry.pool, backlog=self.limits.backlog))
+                made.pool.is_movable = entry.pool.is_movable
             self._spare.add(made.pool)
-            return made
+            return made._replace(versions=Versions(known))
 
     def swap(self, old: Entry, new: Entry) -> bool:
         """Let ``new`` have the requests from now on, also those that wait; whether it has."""
+        key = old.key
         with self._lock:
-            found = self._pools.get(old.key)
-            if self._closing or new.pool.is_retired or found not in (None, old):
-                return False  # it has been given up, or has moved, and its next request has been there first
-            self._pools[old.key] = new
+            if (
+                self._closing
+                or new.pool.is_retired
+                or self._pools.get(key) not in (None, old)
+                or self.isolation.place(key, old.settings) is not new.place
+            ):
+                return False  # it was given up, or has moved, and its next request has been there first
+            self._pools[key] = new
             self._spare.discard(new.pool)
-            if old.pool in self._alive.values():
+            if old.place is not Place.HERE or old.pool in self._alive.values():
                 self._spare.add(old.pool)
-        old.pool.retire()
-        old.pool.refuse(PoolReplaced("another interpreter has taken its place"))
+            if new.place is Place.APART and new.group is not None:
+                self.process_groups.replace(key, new.group)
+        if new.group is not None:
+            new.group.tenants.succeed(old.pool, new.pool)
+        self._retire(old, PoolReplaced("another interpreter has taken its place"))
         return True
 
     def discard(self, entry: Entry) -> None:
@@ -297,7 +286,15 @@ class Supervisor:
         with self._lock:
             if any(one is entry for one in self._pools.values()):
                 return
+        self._retire(entry, PoolRetired("it was not needed"))
+
+    def _retire(self, entry: Entry, error: PoolRetired) -> None:
+        if entry.group is not None:
+            entry.group.tenants.leave_out(entry.pool)
         entry.pool.retire()
+        entry.pool.refuse(error)
+        if entry.group is not None and entry.place is Place.APART:
+            entry.group.wind_up()
 
     # Extension modules that refuse ------------------------------------------------------------------------------------
 
@@ -327,7 +324,7 @@ class Supervisor:
         key = bootstrap.key
         with self._lock:
             found = self._pools.get(key)
-            if found is None or found.group is self._process_groups.find(key):
+            if found is None or found.group is self.process_groups.find(key):
                 return True  # it has moved: another process has said so first
             pool = found.pool
             if not pool.is_movable:
@@ -344,9 +341,9 @@ class Supervisor:
             if found is not None and found.pool.is_movable:
                 pools.add(found.pool)  # another one, where that of the worker was given up before
                 del self._pools[key]
-            group = self._process_groups.known(key[0])
+            group = self.process_groups.known(key[0])
         if group is not None:
-            group.vacate(key[1])
+            group.tenants.vacate(key[1])
         for one in pools:
             one.retire()
             one.refuse(PoolRetired("the application group has moved into a daemon process"))
@@ -365,7 +362,7 @@ class Supervisor:
 
     def give_up(self, worker: Worker) -> None:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
-        if any(group.give_up(worker) for group in self._process_groups.all):
+        if any(group.give_up(worker) for group in self.process_groups.all):
             return
         pool = worker.pool
         with self._lock:
@@ -407,7 +404,7 @@ class Supervisor:
         with self._lock:
             self._closing = True
             alive = dict(self._alive)
-            groups = self._process_groups.all
+            groups = self.process_groups.all
         for group in groups:
             group.stop(self._end_at - _MARGIN - time.monotonic())
         for interpreter, pool in alive.items():

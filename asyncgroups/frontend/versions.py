@@ -11,7 +11,7 @@ from typing import NamedTuple
 from asyncgroups.errors import ScriptNotFound
 from asyncgroups.frontend.choosing import version_of
 from asyncgroups.frontend.delay import Delay
-from asyncgroups.frontend.isolation import Key
+from asyncgroups.frontend.isolation import Key, Place
 from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.host.pool import Pool
 from asyncgroups.selection.mounts import GroupSettings, Version
@@ -30,7 +30,7 @@ def look(application: str) -> Version | None:
     """What the file of ``/path/app.wsgi:callable`` is now; None where there is none. Blocking."""
     try:
         return version_of(application.rpartition(":")[0])
-    except (ScriptNotFound, OSError):
+    except ScriptNotFound, OSError:
         return None
 
 
@@ -82,11 +82,12 @@ class Entry(NamedTuple):
     """An application group.
 
     key: names of process group and application group. settings: of the first mount that was asked for. group: its
-    daemon processes; None for embedded mode. versions: of its scripts.
+    daemon processes; None for embedded mode. place: where it is. versions: of its scripts.
     """
 
     key: Key
     pool: Pool
     settings: GroupSettings
     group: ProcessGroup | None
+    place: Place
     versions: Versions

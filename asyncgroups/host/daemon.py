@@ -5,8 +5,8 @@ script, with what ``main`` takes as its arguments. Guarantees:
 
 - It takes connections of one user only, on a socket that was bound for it.
 - An interpreter lives on a connection as one of the server's does on its channel: the same ``worker.main`` serves both.
-- An application group has one interpreter, whoever opens it, with no more threads than the first to do so has said. It
-  ends when the last of them has left; who comes during its end gets the next one.
+- An application group has one interpreter of each generation, whoever opens it, with no more threads than the first to
+  do so has said. It ends when the last of them has left; who comes during its end gets the next one.
 - When the server dies, the process ends at once, also while an application keeps the main interpreter's GIL.
 - Signals that a terminal or a service manager sends to everybody do not end it: the server does, in its order.
 """
@@ -56,7 +56,7 @@ __all__ = ["main", "open_frame", "parse_open"]
 _PAUSE = 0.1
 """Seconds until the next try to take a connection."""
 
-_FIXED = 6
+_FIXED = 7
 """Values of OPEN before the folders and the environment."""
 
 
@@ -70,6 +70,7 @@ def open_frame(bootstrap: Bootstrap) -> bytes:
         b"%d" % bootstrap.threads,
         b"main" if bootstrap.is_main else b"",
         b"%d" % bootstrap.processes,
+        b"%d" % bootstrap.generation,
         b"%d" % len(bootstrap.path),
         *map(os.fsencode, bootstrap.path),
         *(part for pair in environ for part in pair),
@@ -80,7 +81,7 @@ def parse_open(payload: bytes) -> Bootstrap:
     """What ``open_frame`` says. Raises ProtocolError."""
     values = messages.parse_blobs(payload)
     try:
-        process_group, application_group, threads, main_only, processes, folders = values[:_FIXED]
+        process_group, application_group, threads, main_only, processes, generation, folders = values[:_FIXED]
         after = _FIXED + int(folders)
         rest = values[after:]
         return Bootstrap(
@@ -90,6 +91,7 @@ def parse_open(payload: bytes) -> Bootstrap:
             path=tuple(map(os.fsdecode, values[_FIXED:after])),
             environ=None if main_only else tuple(zip(rest[::2], rest[1::2], strict=True)),
             processes=int(processes),
+            generation=int(generation),
         )
     except ValueError:
         raise ProtocolError("a malformed OPEN") from None
@@ -189,21 +191,25 @@ class _Residence:
         return late
 
 
-_residences: dict[str, _Residence] = {}
+_residences: dict[tuple[str, int], _Residence] = {}
+"""By the name of the application group, and the generation."""
 _lock = threading.Lock()
 
 
 def _admit(bootstrap: Bootstrap, connection: socket.socket) -> None:
     """Let a front end into the interpreter of its application group, or be the thread that lives in a new one."""
-    name = bootstrap.application_group
     with _lock:
-        found = _residences.get(name)
+        found = _residences.get(_place(bootstrap))
         if found is not None:
             found.knock(connection, bootstrap)
             return
         last_words = connection.dup()
-        residence = _residences[name] = _Residence(bootstrap)
+        residence = _residences[_place(bootstrap)] = _Residence(bootstrap)
     _live(residence, connection.detach(), last_words)
+
+
+def _place(bootstrap: Bootstrap) -> tuple[str, int]:
+    return bootstrap.application_group, bootstrap.generation
 
 
 def _live(residence: _Residence, control: int, last_words: socket.socket) -> None:
@@ -227,7 +233,7 @@ def _live(residence: _Residence, control: int, last_words: socket.socket) -> Non
 def _move_out(residence: _Residence) -> None:
     """Who comes from now on gets another interpreter, and who has come too late."""
     with _lock:
-        del _residences[residence.bootstrap.application_group]
+        del _residences[_place(residence.bootstrap)]
         late = residence.close()
     for bootstrap, connection in late:
         _begin(connection, partial(_admit, bootstrap))

@@ -71,6 +71,8 @@ class Bootstrap:
     environ: tuple[tuple[bytes, bytes], ...] | None = field(repr=False)
     processes: int = 1
     """How many processes of the process group run the same applications."""
+    generation: int = 0
+    """Tells an interpreter of a daemon process from the one whose place it takes."""
     path_end: tuple[str, ...] = ()
     applications: Mapping[str, Callable[..., Iterable[bytes]]] | None = None
 

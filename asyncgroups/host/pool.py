@@ -191,6 +191,12 @@ class Pool:
             return [worker for member in self._members for worker in member.busy]
 
     @property
+    def members(self) -> list[Member]:
+        """Its interpreters that have not ended."""
+        with self._lock:
+            return list(self._members)
+
+    @property
     def is_lasting(self) -> bool:
         """Whether its interpreters come and go, as their processes do."""
         return self._lasting
@@ -199,6 +205,11 @@ class Pool:
     def is_retired(self) -> bool:
         """Whether it takes no more requests."""
         return self.state is State.RETIRED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more requests, and its interpreters, which come and go, have gone."""
+        return self._lasting and self.is_retired and not self.members
 
     @property
     def is_served(self) -> bool:
@@ -271,6 +282,14 @@ class Pool:
             worker.exchange = ticket.exchange
             return worker
 
+    def claim(self, member: Member, exchange: int) -> Worker:
+        """A worker of ``member``, where the pool takes no requests yet. Raises InterpreterFailed, OSError."""
+        with self._lock:
+            worker = self._worker_of(member)
+            member.busy.add(worker)
+            worker.exchange = exchange
+            return worker
+
     def withdraw(self, ticket: Ticket) -> None:
         """Take a ticket out of the queue, if it still stands there."""
         with self._lock:
@@ -333,7 +352,10 @@ class Pool:
     def refuse(self, error: ApplicationGroupsError) -> None:
         """Send away all requests that wait."""
         with self._lock:
+            members = list(self._members) if self._waiting else []
             self._refuse(error)
+        for member in members:
+            self._stop_if_empty(member)  # it may have been idle while there were requests for another
 
     # Under the lock ---------------------------------------------------------------------------------------------------
 

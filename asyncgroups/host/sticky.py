@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from asyncgroups.errors import ApplicationGroupsError
 from asyncgroups.host.group import GroupInterpreter
 from asyncgroups.host.pool import Member, Pool, State, Ticket
 from asyncgroups.host.rendezvous import ranking
@@ -56,11 +55,6 @@ class StickyPool(Pool):
         with self._lock:
             self._awaited.discard(slot)
             self._serve_waiting()
-
-    def refuse(self, error: ApplicationGroupsError) -> None:
-        super().refuse(error)
-        for member in list(self._members):
-            self._stop_if_empty(member)  # one may have been idle while there were requests for another
 
     # Under the lock ---------------------------------------------------------------------------------------------------
 
