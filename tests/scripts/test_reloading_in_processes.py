@@ -1,0 +1,260 @@
+"""Scripts that change while they run in daemon processes: with others in them, in several, or in their own."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+
+from asyncgroups.config import KeySource, ProcessSettings, Sticky
+from tests.scripts.site import Answer, Site
+
+pytestmark = pytest.mark.anyio
+
+ONE = ProcessSettings(name="back", processes=1)
+THREE = ProcessSettings(name="back", processes=3)
+STICKY = ProcessSettings(name="back", processes=2, sticky=Sticky("cookie", KeySource.COOKIE))
+
+KINDS: dict[str, tuple[ProcessSettings | None, str]] = {
+    "one": (ONE, "auto"),
+    "three": (THREE, "auto"),
+    "sticky": (STICKY, "auto"),
+    "apart": (None, "process"),
+    "three apart": (THREE, "process"),
+}
+"""The process group, and the isolation of the application group."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of the requests; that of a reload is its own."""
+    return "asyncio"
+
+
+def made(folder: Path, kind: str, **settings: Any) -> tuple[Site, dict[str, str], int]:
+    """A site, what its requests are for, and the number of processes that there are to be."""
+    group, isolation = KINDS[kind]
+    groups = {"back": group} if group is not None else {}
+    site = Site(folder, process_groups=groups, settings={"isolation": isolation}, **settings)
+    return site, {"process_group": "back" if group is not None else ""}, group.processes if group is not None else 1
+
+
+def processes(site: Site) -> set[int]:
+    """The daemon processes that there are."""
+    return set(site.supervisor.process_groups.pids)
+
+
+async def everywhere(site: Site, path: str, count: int, **chosen: Any) -> dict[int, Answer]:
+    """The answers of as many processes, each by its process."""
+    found: dict[int, Answer] = {}
+
+    async def ask() -> None:
+        answer = await site.ask(path, **chosen)
+        assert answer.status == 200, answer
+        found[answer.process] = answer
+
+    with anyio.fail_after(20):
+        while len(found) < count:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(count):
+                    tasks.start_soon(ask)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_changed_script(tmp_path: Path, kind: str) -> None:
+    """Each process loads it before the first request has it, next to what it runs; its own processes are replaced."""
+    site, chosen, count = made(tmp_path, kind)
+    async with site:
+        marks = tmp_path / "marks"
+        path, other = site.write("app.wsgi", "one"), site.write("other.wsgi", "other")
+        first = await everywhere(site, path, count, **chosen)
+        await site.ask(other, **chosen)
+        await site.settle(lambda: len(processes(site)) >= count)
+        before = processes(site)
+        site.write("app.wsgi", "two", first=f"marker.note({str(marks)!r}, str(marker.pid))")
+        second = await site.until(lambda answer: answer.tag == "two", path, **chosen)
+        loaded = {int(pid) for pid in marks.read_text().split()}
+        assert len(marks.read_text().split()) == len(loaded) == count
+        after = await everywhere(site, path, count, **chosen)
+        assert {answer.tag for answer in after.values()} == {"two"}
+        assert after[second.process] == second
+        assert not {answer.interpreter for answer in first.values()} & {one.interpreter for one in after.values()}
+        assert set(after) == loaded
+        assert (await site.ask(other, **chosen)).interpreter in {one.interpreter for one in after.values()}
+        assert marks.read_text().split() == list(map(str, marks.read_text().split()))
+        if "apart" in kind:
+            assert not loaded & before & set(first)
+            await site.settle(lambda: not processes(site) & set(first))
+        else:
+            assert set(first) == loaded == processes(site)
+        await site.calm()
+        await site.settle(lambda: len(site.supervisor.process_groups.pools) == 1)
+        assert not any(pool.is_retired for pool in site.supervisor.process_groups.pools)
+    assert not any(psutil.pid_exists(pid) for pid in loaded)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_request_fails(tmp_path: Path, kind: str) -> None:
+    """While a script is written often, and is broken in between, each request has a version that loaded."""
+    site, chosen, count = made(tmp_path, kind)
+    times, pause = (8, 0.25) if "apart" in kind else (25, 0.04)
+    async with site:
+        path = site.write("app.wsgi", "v0")
+        await everywhere(site, path, count, **chosen)  # a process that has no version yet would load a broken one
+        tags: list[str] = []
+        over = anyio.Event()
+
+        async def ask() -> None:
+            while not over.is_set():
+                answer = await site.ask(path, **chosen)
+                assert answer.status == 200, answer
+                tags.append(answer.tag)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(ask)
+            for number in range(1, times + 1):
+                if number % 4 == 2:
+                    site.write("app.wsgi", "", source="import nothing_of_this_name\n")
+                else:
+                    site.write("app.wsgi", f"v{number}")
+                await anyio.sleep(pause)  # the pace of writing
+            site.write("app.wsgi", "v100")
+            await site.until(lambda answer: answer.tag == "v100", path, **chosen)
+            over.set()
+        numbers = {int(tag[1:]) for tag in tags}
+        assert len(numbers) > 3
+        assert not {number for number in numbers if number % 4 == 2}
+        await site.calm()
+        await site.settle(lambda: len(site.supervisor.process_groups.pools) == 1)
+
+
+@pytest.mark.parametrize("kind", ["three", "apart"])
+async def test_one_that_does_not_load(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The old one goes on in all processes, and nothing is left of what was to take its place."""
+    site, chosen, count = made(tmp_path, kind)
+    async with site:
+        path = site.write("app.wsgi", "one")
+        first = await everywhere(site, path, count, **chosen)
+        site.write("app.wsgi", "two", first="raise ValueError('broken by hand')")
+        await site.ask(path, **chosen)
+        await site.calm()
+        assert await everywhere(site, path, count, **chosen) == first
+        assert caplog.text.count("has changed, but it does not load") == 1
+        await site.settle(lambda: "ValueError: broken by hand" in caplog.text)
+        await site.settle(lambda: len(site.supervisor.process_groups.pools) == 1)
+        await site.settle(lambda: processes(site) == set(first))
+        site.write("app.wsgi", "three")
+        await site.until(lambda answer: answer.tag == "three", path, **chosen)
+
+
+@pytest.mark.parametrize("kind", ["three", "apart"])
+async def test_those_that_wait_and_those_that_run(tmp_path: Path, kind: str) -> None:
+    """Who waits has the new one; what runs ends where it is, and its interpreter, or its process, with it."""
+    site, chosen, count = made(tmp_path, kind)
+    async with site:
+        path = site.write("app.wsgi", "one")
+        await everywhere(site, path, count, **chosen)
+        answers: list[Answer] = []
+
+        async def ask(query: str = "") -> None:
+            answers.append(await site.ask(path, query=query, **chosen))
+
+        async with anyio.create_task_group() as tasks:
+            pool = site.supervisor.pool(site.choice(path, **chosen))
+            for _ in range(count):
+                tasks.start_soon(ask, str(tmp_path / "gate"))
+            await site.settle(lambda: len(pool.busy) == count)
+            for _ in range(10):
+                tasks.start_soon(ask)
+            await site.settle(lambda: len(pool._waiting) == 10)
+            site.write("app.wsgi", "two")
+            await ask()
+            await site.settle(lambda: len(answers) == 11)
+            assert {answer.tag for answer in answers} == {"two"}
+            (tmp_path / "gate").touch()
+        assert {answer.tag for answer in answers[-count:]} == {"one"}
+        await site.settle(lambda: len(site.supervisor.process_groups.pools) == 1)
+        await site.settle(lambda: len(processes(site)) == count)
+
+
+async def test_processes_that_come_later(tmp_path: Path) -> None:
+    """One that takes the place of a process that has died has the interpreters that take requests, and no others."""
+    site, chosen, count = made(tmp_path, "three")
+    async with site:
+        path = site.write("app.wsgi", "one")
+        await everywhere(site, path, count, **chosen)
+        site.write("app.wsgi", "two")
+        second = await site.until(lambda answer: answer.tag == "two", path, **chosen)
+        await site.calm()
+        os.kill(second.process, signal.SIGKILL)
+        await site.settle(lambda: second.process not in processes(site) and len(processes(site)) == count)
+        after = await everywhere(site, path, count, **chosen)
+        assert {answer.tag for answer in after.values()} == {"two"}
+        (group,) = site.supervisor.process_groups.all
+        await site.settle(lambda: [len(process.interpreters) for process in group.processes] == [1] * count)
+
+
+async def test_a_process_that_dies_while_it_loads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A script that ends its process does not load: the old one goes on, in the process that takes its place."""
+    site, chosen, _ = made(tmp_path, "one")
+    async with site:
+        path = site.write("app.wsgi", "one")
+        first = await site.ask(path, **chosen)
+        site.write("app.wsgi", "two", first="os.kill(os.getpid(), 9)")
+        await site.ask(path, **chosen)
+        await site.calm()
+        site.write("app.wsgi", "three")
+        third = await site.until(lambda answer: answer.tag == "three", path, **chosen)
+        assert third.process != first.process
+        assert "has changed, but" in caplog.text
+
+
+async def test_the_end_during_a_reload(tmp_path: Path) -> None:
+    """What is being loaded is interrupted at once, in processes as well, and no process is left."""
+    for kind in ("three", "apart"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        site, chosen, count = made(folder, kind, timeouts={"graceful": 10.0})
+        async with site:
+            path = site.write("app.wsgi", "one")
+            await everywhere(site, path, count, **chosen)
+            entered = folder / "entered"
+            site.write("app.wsgi", "two", first=f"open({str(entered)!r}, 'w').close()\nwhile True: pass")
+            await site.ask(path, **chosen)
+            await site.settle(entered.exists)
+            pids, began = processes(site), anyio.current_time()
+            assert await anyio.to_thread.run_sync(site.supervisor.stop) == []
+            assert anyio.current_time() - began < 6
+            assert site.supervisor.reloading is not None
+            assert not site.supervisor.reloading._reloads
+            assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+async def test_in_main_interpreters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In each process the changed script alone is executed again; one that fails goes on as it was."""
+    site, chosen, count = made(tmp_path, "three")
+    chosen["group"] = ""
+    async with site:
+        mark = f"marker.note({str(tmp_path / 'marks')!r}, __file__[-6])"
+        a, b = site.write("a.wsgi", "a1", first=mark), site.write("b.wsgi", "b1", first=mark)
+        first = await everywhere(site, a, count, **chosen)
+        other = await everywhere(site, b, count, **chosen)
+        site.write("a.wsgi", "a2", first=mark)
+        await site.until(lambda answer: answer.tag == "a2", a, **chosen)
+        await site.calm()
+        second = await everywhere(site, a, count, **chosen)
+        assert {answer.tag for answer in second.values()} == {"a2"}
+        assert {one.interpreter for one in second.values()} == {one.interpreter for one in first.values()}
+        assert await everywhere(site, b, count, **chosen) == other
+        marks = sorted((tmp_path / "marks").read_text().split())
+        assert marks == ["a"] * 2 * count + ["b"] * count
+        site.write("a.wsgi", "a3", first="raise ValueError")
+        await site.ask(a, **chosen)
+        await site.calm()
+        assert await everywhere(site, a, count, **chosen) == second
+        assert "has changed, but it does not load" in caplog.text
