@@ -141,11 +141,13 @@ class Output(NamedTuple):
 
     def rows(self) -> list[dict[str, str]]:
         """The table's rows, cut where its header says."""
-        header = self.lines[1]
+        at, header = next((at, line) for at, line in enumerate(self.lines) if line.startswith("application "))
         names = re.split(" {2,}", header)
         starts = [header.index(f"{name}  ") if name != names[-1] else header.index(name) for name in names]
         ends = [*starts[1:], None]
-        cells = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in self.lines[2:]]
+        cells = [
+            [line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in self.lines[at + 1 :]
+        ]
         return [dict(zip(names, row, strict=True)) for row in cells]
 
 
@@ -217,10 +219,10 @@ def test_what_applications_say_is_on_stderr_only(output: Output) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_examples_load(example: str) -> None:
-    """Every application of every example loads in its group, and the whole takes few seconds."""
+    """Every application that an example names loads in its group, and the whole takes few seconds."""
     status, stdout, stderr = ended(begin("check", f"examples/{example}/asyncgroups.toml", "--load"))
     output = Output(status, stdout.splitlines(), stderr)
-    assert (status, {row["loads"] for row in output.rows()}) == (0, {"yes"}), stderr
+    assert (status, {row["loads"] for row in output.rows()} - {"yes"}) == (0, set()), stderr
     assert "ERROR" not in stderr
 
 
