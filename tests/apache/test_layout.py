@@ -1,6 +1,7 @@
 """A whole configuration, in many files, as a machine has it: what it becomes, and what is told."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,13 @@ TELLS = """def application(environ, start_response):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("layout")
+def root() -> Iterator[Path]:
+    """Its path is a short one: remarks leave out what is beyond eighty characters of a statement."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield made(Path(name))
+
+
+def made(root: Path) -> Path:
     shutil.copytree(HERE, root / "etc")
     for path in (root / "etc").rglob("*.conf"):
         path.write_text(path.read_text().replace("@ROOT@", str(root)))
