@@ -96,7 +96,7 @@ class Configuration:
     tls: None where the server speaks plain HTTP.
     process_groups: name to settings; the server's own process has no name and is not among them.
     applications: name, as ``Mount.application`` has it, to the callable object that was given instead.
-    remarks: what could not be told in our words of an Apache configuration, a line each.
+    remarks: what could not be told in our words of an Apache configuration, or is not there, a line each.
     """
 
     source: str

@@ -208,7 +208,7 @@ class Contexts:
         if script is None:
             return ()
         if not os.path.isfile(script):
-            self._problems.add((*mount.loc, "script"), f"there is no file {script!r}")
+            self._problems.miss((*mount.loc, "script"), f"there is no file {script!r}")
         try:
             return tables.covering(script)
         except PatternTooSlow as error:

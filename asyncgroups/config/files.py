@@ -228,13 +228,13 @@ class TableReader:
                 if path.count("*") > 1:
                     self._problems.add((*loc, "path"), f"{shown(path)}: one '*' is the user's name; there is only one")
                 elif not os.path.isdir(folder := _before_users(path)):
-                    self._problems.add((*loc, "path"), f"there is no folder {folder!r}")
+                    self._problems.miss((*loc, "path"), f"there is no folder {folder!r}")
         return users
 
     def _folder(self, loc: Loc, written: str) -> str:
         path = self.absolute(written)
         if not os.path.exists(path):
-            self._problems.add(loc, f"there is no folder {path!r}")
+            self._problems.miss(loc, f"there is no folder {path!r}")
         return path
 
     def _section(self, context: Context[DirectorySection]) -> Section | None:

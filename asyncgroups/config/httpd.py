@@ -22,6 +22,7 @@ class HttpdWords(FileWords):
     statements: where each table and key comes from: (``file:line``, the statement's name).
     """
 
+    goes_without = True
     nothing_mounted = "nothing is mounted; add a WSGIScriptAlias, or a <Directory> with SetHandler wsgi-script"
     nothing_runs = "nothing is mounted, and no file is a script; one in a <Directory> with SetHandler wsgi-script is"
     global_threads = "in the WSGIDaemonProcess that it runs in"

@@ -37,6 +37,7 @@ class Problems:
         self.text = text
         self._options = options
         self._found: dict[tuple[Loc, str], None] = {}
+        self._missing: dict[tuple[Loc, str], None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -51,6 +52,15 @@ class Problems:
     def add(self, loc: Loc, sentence: str) -> None:
         """Note a problem; ``loc`` is empty for one of the whole file."""
         self._found[loc, sentence] = None
+
+    def miss(self, loc: Loc, sentence: str) -> None:
+        """Note that a file or folder is not there: a problem, but where what needs it is answered 404, as by Apache."""
+        (self._missing if self.words.goes_without else self._found)[loc, sentence] = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What is not there, and is no problem: a line each."""
+        return tuple(f"{self.words.place(loc)}: {text}; it is answered 404" for loc, text in self._missing)
 
     def sentences(self) -> list[str]:
         """Every problem, ``file:line: place: sentence``; the file and line where they are known."""

@@ -70,7 +70,7 @@ def read(
         problems = Problems(source, text=None, options=_options_of(overrides), words=httpd.words)
         base = Path(httpd.base)
         configuration = _build(httpd.mapping, base=base, source=source, overrides=overrides, problems=problems)
-        return replace(configuration, remarks=httpd.remarks)
+        return replace(configuration, remarks=(*httpd.remarks, *problems.missing))
     text = _read_text(path, source)
     try:
         mapping = tomllib.loads(text)

@@ -102,6 +102,7 @@ class Words(ABC):
     a script. global_threads: where the threads of GLOBAL are set.
     no_process_groups: what to do where there are none.
     host_path_first: whether the main interpreter's own ``sys.path`` comes before an ``app_dir`` that nobody has given.
+    goes_without: whether a script or a directory may be missing, as for Apache: one site is no reason to stop all.
     """
 
     nothing_mounted: str
@@ -109,6 +110,7 @@ class Words(ABC):
     global_threads: str
     no_process_groups: str
     host_path_first: bool
+    goes_without: bool = False
 
     def place(self, loc: Loc) -> str:
         """What the place is called: ``virtual_host[0].mount[1].path``."""

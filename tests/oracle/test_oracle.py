@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,11 @@ def root() -> Iterator[Path]:
 def answers(site: str, root: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Each row of a site, and what our server answers, as the table would have it."""
     text = (apache.SITES / f"{site}.conf").read_text().replace("@ROOT@", str(root)).replace("@PORT@", "80")
-    (root / f"{site}.conf").write_text(text)
-    file = root / f"{site}.toml"
-    file.write_text(toml(translate(read(root / f"{site}.conf")).mapping))
-    missing = root / "apps/missing.wsgi"
-    missing.write_text("")  # it has to be there at the start
+    file = root / f"{site}.conf"
+    file.write_text(text)
+    mapping = translate(read(file)).mapping
+    assert tomllib.loads(toml(mapping)) == mapping  # hence `migrate` gives what is served here
     with serving(file) as server:
-        missing.unlink()
         ours = Apache(root, server.port)
         told = [(row, ours.ask(row)) for row in TABLE[site]]
     for _, answer in told:
