@@ -10,7 +10,7 @@ expressions, of which nobody can say what they cover: they are taken to lie wher
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from asyncgroups.apache.reading import Statement
@@ -20,6 +20,8 @@ from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import ACCESS, FILES
 
 __all__ = ["Settling"]
+
+_WILDCARD = re.compile(r"[*?\[]")
 
 NO_EXEC = "without Options ExecCGI Apache answers 403, and no file there is a script here"
 
@@ -116,8 +118,31 @@ class Settling:
             elif is_explicit or after != before:
                 self._given[id(section)] = after
                 _with(section.table, after, before=before)
+        tables += self._narrow(own)
         self._remark(folders, remarks)
         return [one for one in tables if not one.keys() <= {"path", "match"}]
+
+    def _narrow(self, own: Collection[int]) -> Iterator[Table]:
+        """Where one section has the handler, and a shorter one takes something away from a part of it: that part.
+
+        ``/home/*/scripts`` has it, and ``/home/mallory`` is denied: then ``/home/mallory/scripts`` is not a folder of
+        scripts. A regular expression counts after all paths, so there it takes another one.
+        """
+        for section in self._sections:
+            if self._given.get(id(section), _NONE)[0] != HANDLER:
+                continue
+            for other in self._sections:
+                if other is section or "match" in other.table or not (id(section) in own or id(other) in own):
+                    continue
+                if not (other.denied and section.denied is None) and not (
+                    other.execs is False and section.execs is None
+                ):
+                    continue
+                if "match" in section.table:
+                    if _covers(_where(section), _where(other)):
+                        yield Table({"match": _expression(_where(other)), "handler": "none"}, made_by=other.statement)
+                elif (path := _meeting(_where(other), _where(section))) is not None:
+                    yield Table({"path": path, "handler": "none"}, made_by=other.statement)
 
     def _remark(self, folders: Sequence[tuple[str, Statement]], remarks: Remarks) -> None:
         runs = [one for one in self._sections if self._given.get(id(one), _NONE)[0] == HANDLER]
@@ -214,9 +239,40 @@ def _covers(pattern: str, path: str) -> bool:
     """Whether all that one glob stands for lies in what another one stands for, as far as can be said of globs."""
     wide, narrow = _components(pattern), _components(path)
     return len(wide) <= len(narrow) and all(
-        one in ("*", other) or (not re.search(r"[*?\[]", other) and fnmatch.fnmatchcase(other, one))
+        one in ("*", other) or (not _WILDCARD.search(other) and fnmatch.fnmatchcase(other, one))
         for one, other in zip(wide, narrow, strict=False)
     )
+
+
+def _meeting(wide: str, narrow: str) -> str | None:
+    """What both globs stand for, where the first one is the shorter, and stands for less of it; None for nothing."""
+    first, second = _components(wide), _components(narrow)
+    if len(first) > len(second) or _covers(wide, narrow):
+        return None
+    met = []
+    for one, other in zip(first, second, strict=False):
+        if one == other or _covers(one, other):
+            met.append(other)
+        elif _covers(other, one):
+            met.append(one)
+        elif _WILDCARD.search(one) and _WILDCARD.search(other):
+            met.append(one)  # all that the first one stands for: rather too much
+        else:
+            return None
+    return "/" + "/".join([*met, *second[len(first) :]])
+
+
+def _expression(glob: str) -> str:
+    """A regular expression for the files below a glob."""
+
+    def piece(found: re.Match[str]) -> str:
+        escaped, chosen, wildcard, other = found.groups()
+        if chosen:
+            return "[^" + chosen[2:] if chosen[1] in "!^" else chosen
+        return {"*": "[^/]*", "?": "[^/]"}[wildcard] if wildcard else re.escape(escaped or other)
+
+    parts = [re.sub(r"\\(.)|(\[[^\]]+\])|([*?])|(.)", piece, part) for part in _components(glob)]
+    return "^" + "".join(f"/{part}" for part in parts) + "/"
 
 
 def _covers_file(section: Section, directory: str, path: str) -> bool:

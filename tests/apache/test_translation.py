@@ -524,6 +524,35 @@ def test_sections_in_virtual_hosts(translated) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("shorter", "narrowed"),
+    [
+        ("<Directory /home/mallory>\nRequire all denied\n</Directory>", ["/home/mallory/s"]),
+        ("<Directory /home/m*>\nOptions -ExecCGI\n</Directory>", ["/home/m*/s"]),
+        ("<Directory /home/mallory/s>\nRequire all granted\n</Directory>", []),
+        ("<Directory /else/mallory>\nRequire all denied\n</Directory>", []),
+    ],
+)
+def test_a_part_of_a_section(translated, shorter: str, narrowed: list[str]) -> None:
+    """What a shorter section takes away from a part of a longer one with wildcards is no folder of scripts."""
+    text = SCRIPTS.replace("/srv", "/home/*/s").replace("Options +ExecCGI\n", "") + f"Options +ExecCGI\n{shorter}\n"
+    directories = translated(text).mapping["directory"]
+    runs = directories.index({**RUNS, "path": "/home/*/s"})
+    none = [one["path"] for one in directories[runs + 1 :] if one["handler"] == "none"]
+    assert [path for path in none if path.endswith("/s")] == narrowed
+
+
+def test_a_part_of_an_expression(translated) -> None:
+    """The same for a section with a regular expression, which counts after all paths."""
+    text = (
+        "<DirectoryMatch ^/home/[^/]+/s/>\nOptions +ExecCGI\nSetHandler wsgi-script\n</DirectoryMatch>\n"
+        "<Directory /home/m?l[!x].*>\nRequire all denied\n</Directory>\n"
+    )
+    directories = translated(text).mapping["directory"]
+    assert directories[-1] == {"match": r"^/home/m[^/]l[^x]\.[^/]*/", "handler": "none"}
+    assert directories[0] == {"match": "^/home/[^/]+/s/", "handler": "wsgi-script"}
+
+
 def test_aliases_and_locations_of_the_server(translated) -> None:
     """An Alias of the server comes before a virtual host's WSGIScriptAlias; its <Location> counts there too."""
     text = (
