@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from asgiref.typing import HTTPScope
 
-from asyncgroups.errors import HeadTooLarge, RequestRefused
+from asyncgroups.errors import HeadTooLarge, RequestRefused, ScriptNotFound
 from asyncgroups.selection import Choice, Search, Selection, split_target
 from asyncgroups.selection.names import DEFAULT_PORTS, split_server_name
 from asyncgroups.selection.rewrite import Request
@@ -102,7 +102,7 @@ class Head:
         )
 
     def _header(self, name: str) -> str:
-        # As for the environ: what came more than once is one field (RFC 9110 section 5.2).
+        # What came more than once is one field (RFC 9110 section 5.3, RFC 9113 section 8.2.3).
         wanted, fields = name.encode(), self.fields
         separator = b"; " if wanted == b"cookie" else b", "
         return _text(separator.join([fields[at + 1] for at in range(0, len(fields), 2) if fields[at] == wanted]))
@@ -110,7 +110,7 @@ class Head:
     def encode(self, choice: Choice, exchange: int, *, began: float = 0.0) -> bytes:
         """The head as it crosses, of a request that came at ``began``, seconds since the epoch; 0 if that is not known.
 
-        Raises HeadTooLarge, RequestRefused.
+        Raises HeadTooLarge, RequestRefused, ScriptNotFound.
         """
         scope = self.scope
         scheme = scope.get("scheme") or "http"
@@ -124,8 +124,12 @@ class Head:
             name = server[0] if server and port is not None else "localhost"
         else:
             name = split_server_name(name)[0]
+        try:
+            application = choice.mount.application.encode()
+        except UnicodeEncodeError:
+            raise ScriptNotFound(f"{choice.mount.application!a} is no UTF-8, as paths of scripts are") from None
         parts = (
-            choice.mount.application.encode(),
+            application,
             scope["method"].encode("latin-1"),
             scheme.encode("latin-1"),
             scope.get("http_version", "1.1").encode("latin-1"),

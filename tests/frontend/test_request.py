@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncgroups.errors import HeadTooLarge, RequestRefused
+from asyncgroups.errors import HeadTooLarge, RequestRefused, ScriptNotFound
 from asyncgroups.frontend.request import Head
 from asyncgroups.wire import messages
 
@@ -237,6 +237,42 @@ def test_methods_that_are_none(method: str) -> None:
     made["method"] = method
     with pytest.raises(RequestRefused):
         Head(made)
+
+
+@pytest.mark.parametrize(
+    ("server_name", "changes", "facts"),
+    [
+        ("www.example.com", {}, ("GET", "", "http", "HTTP/1.1", "www.example.com", "8000", "192.0.2.1")),
+        (
+            "www.example.com:81",
+            {"method": "POST", "query_string": b"a=%20&\xff", "scheme": "https", "http_version": "2"},
+            ("POST", "a=%20&\udcff", "https", "HTTP/2", "www.example.com", "81", "192.0.2.1"),
+        ),
+        ("x", {"server": ("/run/s", None), "client": None}, ("GET", "", "http", "HTTP/1.1", "x", "80", "")),
+        ("x", {"server": None, "scheme": "https"}, ("GET", "", "https", "HTTP/1.1", "x", "443", "192.0.2.1")),
+    ],
+)
+def test_what_rules_depend_on(server_name: str, changes: dict[str, Any], facts: tuple[str, ...]) -> None:
+    """Rules see the virtual host's name and port, and the rest as the server says it."""
+    assert Head(scope(**changes)).facts(server_name, "/path")[:8] == ("/path", *facts)
+
+
+def test_a_script_whose_path_is_no_utf_8() -> None:
+    """A script in a folder whose name is no UTF-8 is not found: its path could not cross."""
+    chosen = choice()
+    chosen.mount.application = "/srv/\udcff/app.wsgi:application"
+    with pytest.raises(ScriptNotFound, match="is no UTF-8"):
+        Head(scope()).encode(chosen, 1)
+
+
+def test_the_fields_that_rules_see() -> None:
+    """A field is found in whatever case it came; what came more than once is one; what did not come is empty."""
+    header = (
+        Head(scope((b"X-A", b"one"), (b"Cookie", b"a=1"), (b"x-a", b"\xfftwo"), (b"cookie", b"b=2")))
+        .facts("www.example.com", "/")
+        .header
+    )
+    assert [header(name) for name in ("x-a", "cookie", "x-b")] == ["one, \udcfftwo", "a=1; b=2", ""]
 
 
 @given(
