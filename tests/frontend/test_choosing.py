@@ -30,7 +30,7 @@ SETTINGS = GroupSettings(app_dir="/")
 
 
 class Hanging:
-    """Stands for a file system: asked for a file of the name ``hangs``, it says nothing until it is told to."""
+    """Stands for a file system: asked for a file of the name ``hangs-…``, it says nothing until it is told to."""
 
     def __init__(self) -> None:
         self.ends = threading.Event()
@@ -43,7 +43,7 @@ class Hanging:
                 await anyio.sleep(0.001)
 
     def search(self, text: str) -> Groups | None:
-        if text.endswith("/hangs"):
+        if "/hangs-" in text:
             self.held += 1
             assert self.ends.wait(30)
         if text.endswith("/slow"):
@@ -74,7 +74,7 @@ def hanging() -> Iterator[Hanging]:
 
 @pytest.fixture
 def selection(tmp_path: Path, hanging: Hanging) -> Selection:
-    for name in ("app.wsgi", "hangs", "slow", "fails"):
+    for name in ("app.wsgi", "slow", "fails", *(f"hangs-{number}" for number in range(3 * choosing.THREADS))):
         (tmp_path / name).write_text("")
     for user in ("alice", "bob"):
         (tmp_path / "second" / user).mkdir(parents=True)
@@ -156,13 +156,13 @@ async def test_a_file_system_that_hangs(scripts: Scripts, selection: Selection, 
     """While a file system says nothing the event loop goes on, and so do requests for other scripts."""
     done: list[str] = []
 
-    async def hang() -> None:
-        await scripts.settle(search(selection, "/hangs"))
-        done.append("/hangs")
+    async def hang(number: int) -> None:
+        await scripts.settle(search(selection, f"/hangs-{number}"))
+        done.append(f"/hangs-{number}")
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(choosing.THREADS - 1):
-            tasks.start_soon(hang)
+        for number in range(choosing.THREADS - 1):
+            tasks.start_soon(hang, number)
         await hanging.holds(choosing.THREADS - 1)
         with anyio.fail_after(10):
             for _ in range(50):
@@ -176,13 +176,13 @@ async def test_all_threads_hang(selection: Selection, hanging: Hanging) -> None:
     """When no thread is left requests wait for ``timeouts.queue`` and are refused; once one is free they go on."""
     scripts = Scripts(selection, timeout=0.2)
 
-    async def hang() -> None:
+    async def hang(number: int) -> None:
         with pytest.raises(FilesUnreachable, match=r"within 0.2 s \(timeouts.queue\)"):
-            await scripts.settle(search(selection, "/hangs"))
+            await scripts.settle(search(selection, f"/hangs-{number}"))
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(3 * choosing.THREADS):
-            tasks.start_soon(hang)
+        for number in range(3 * choosing.THREADS):
+            tasks.start_soon(hang, number)
     assert hanging.held == choosing.THREADS
     with pytest.raises(FilesUnreachable):
         await scripts.settle(search(selection, "/app.wsgi"))
@@ -196,9 +196,9 @@ async def test_all_threads_hang(selection: Selection, hanging: Hanging) -> None:
 async def test_cancelled(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
     """A cancellation waits for no file system, and what it has left is not looked for any more."""
     begun = time.monotonic()
-    for _ in range(choosing.THREADS + 3):
+    for number in range(choosing.THREADS + 3):
         with anyio.move_on_after(0.05):
-            await scripts.settle(search(selection, "/hangs"))
+            await scripts.settle(search(selection, f"/hangs-{number}"))
     assert time.monotonic() - begun < 10
     hanging.ends.set()
     await scripts.settle(search(selection, "/app.wsgi"))
@@ -212,7 +212,7 @@ async def test_many_wait(
     monkeypatch.setattr(choosing, "WAITING", 5)
     async with anyio.create_task_group() as tasks:
         for number in range(choosing.THREADS):
-            tasks.start_soon(scripts.settle, search(selection, "/hangs"))
+            tasks.start_soon(scripts.settle, search(selection, f"/hangs-{number}"))
             await hanging.holds(number + 1)
         for _ in range(5):
             tasks.start_soon(scripts.settle, search(selection, "/app.wsgi"))
