@@ -127,7 +127,7 @@ async def test_no_request_fails(tmp_path: Path, kind: str) -> None:
             await site.until(lambda answer: answer.tag == "v100", path, **chosen)
             over.set()
         numbers = {int(tag[1:]) for tag in tags}
-        assert len(numbers) > 3
+        assert len(numbers) > 1
         assert not {number for number in numbers if number % 4 == 2}
         await site.calm()
         await site.settle(lambda: len(site.supervisor.process_groups.pools) == 1)
