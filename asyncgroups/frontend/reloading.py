@@ -24,6 +24,7 @@ from functools import partial
 import anyio
 
 from asyncgroups.errors import ApplicationGroupsError, ShuttingDown
+from asyncgroups.frontend.isolation import Place
 from asyncgroups.frontend.lease import GroupMoved
 from asyncgroups.frontend.preload import Unloaded, load_in, load_once
 from asyncgroups.frontend.processes import ProcessGroup
@@ -36,6 +37,13 @@ from asyncgroups.selection.mounts import Version
 __all__ = ["Reloading"]
 
 _log = logging.getLogger("asyncgroups")
+
+
+_NEW = {
+    Place.HERE: "a new interpreter has",
+    Place.SHARED: "a new interpreter in each process has",
+    Place.APART: "new processes have",
+}
 
 
 class _Fails(ApplicationGroupsError):
@@ -163,7 +171,7 @@ class Reloading:
             self._supervisor.discard(made)
         others = len(applications) - 1
         also = f" and {others} other{'s' if others > 1 else ''}" if others else ""
-        return f"a new interpreter has loaded it{also}, and takes the requests" if is_swapped else ""
+        return f"{_NEW[made.place]} loaded it{also}, and the requests go there" if is_swapped else ""
 
     def _execute(self, entry: Entry, application: str, version: Version) -> str:
         """Have the script executed again where it is; what to say of it. Raises ApplicationGroupsError."""
@@ -186,8 +194,7 @@ class Reloading:
                 version = look(one)
                 if version is None:
                     continue
-                if one in entry.versions.known:
-                    tried[one] = version
+                tried[one] = version
             yield one
 
     async def _load(self, applications: Sequence[str], load: Callable[..., Awaitable[Unloaded | None]]) -> None:

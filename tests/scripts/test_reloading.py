@@ -35,9 +35,7 @@ async def test_a_changed_script(tmp_path: Path, caplog: pytest.LogCaptureFixture
         await site.calm()
         await site.settle(lambda: len(site.supervisor._alive) == 1)
         assert not site.supervisor._spare
-    said = re.findall(
-        r"'.*app\.wsgi:application' has changed: a new interpreter has loaded it, and takes.*", caplog.text
-    )
+    said = re.findall(r"'.*app\.wsgi:application' has changed: a new interpreter has loaded it, and the.*", caplog.text)
     assert len(said) == 1
 
 
@@ -195,6 +193,22 @@ async def test_a_neighbour_that_never_loaded(tmp_path: Path) -> None:
         await site.until(lambda answer: answer.tag == "a2", a)
         site.write("b.wsgi", "b2")
         assert (await site.ask(b)).tag == "b2"
+
+
+@pytest.mark.parametrize("group", ["shop", ""], ids=["named", "global"])
+async def test_one_that_lacked_its_callable(tmp_path: Path, group: str) -> None:
+    """It is not found until it has one, and is not executed again before it changes."""
+    async with Site(tmp_path) as site:
+        marks = tmp_path / "marks"
+        mark = f"import marker\nmarker.note({str(marks)!r}, 'x')\n"
+        path = site.write("app.wsgi", "", source=mark)
+        for _ in range(3):
+            assert (await site.ask(path, group=group)).status == 404
+        assert marks.read_text() == "x "
+        site.write("app.wsgi", "two")
+        with anyio.fail_after(20):
+            while (await site.ask(path, group=group)).tag != "two":
+                await site.calm()
 
 
 async def test_another_try_without_a_change(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def test_a_changed_script(tmp_path: Path, kind: str) -> None:
 async def test_no_request_fails(tmp_path: Path, kind: str) -> None:
     """While a script is written often, and is broken in between, each request has a version that loaded."""
     site, chosen, count = made(tmp_path, kind)
-    times, pause = (8, 0.25) if "apart" in kind else (25, 0.04)
+    times, pause = (6, 0.25) if "apart" in kind else (16, 0.04)
     async with site:
         path = site.write("app.wsgi", "v0")
         await everywhere(site, path, count, **chosen)  # a process that has no version yet would load a broken one
