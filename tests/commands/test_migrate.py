@@ -141,9 +141,7 @@ def test_a_process_of_its_own(httpd: Path) -> None:
             "WSGIScriptAlias /a {}\n<VirtualHost *>\nServerName a\nWSGIProcessGroup p\n</VirtualHost>\n",
             "{}:4: WSGIProcessGroup: there is no process group 'p'; add a WSGIDaemonProcess",
         ),
-        ("WSGIScriptAlias /a /gone.wsgi\n", "{}:1: WSGIScriptAlias: script: there is no file '/gone.wsgi'"),
         ("WSGIScriptAliasMatch ^/(a /x.wsgi\n", "{}:1: WSGIScriptAliasMatch: match: "),
-        ("Alias /a /gone\n", "{}:1: Alias: directory: there is no folder '/gone'"),
         ("<Directory /srv/[a>\nSetEnv A b\n</Directory>\n", "{}:1: <Directory>: path: "),
         ("RewriteEngine On\nRewriteCond %{{REQUEST_URI}} (a\nRewriteRule . -\n", "{}:2: RewriteCond: match: "),
         ("ServerName a\n", "nothing is mounted"),
@@ -156,6 +154,24 @@ def test_places_of_problems(httpd: Path, text: str, sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(httpd)
     assert sentence.format(httpd) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("WSGIScriptAlias /a /gone.wsgi\n", "{}:1: WSGIScriptAlias: script: there is no file '/gone.wsgi'"),
+        ("Alias /a /gone\n", "{}:1: Alias: directory: there is no folder '/gone'"),
+        ("DocumentRoot /gone\n", "{}:1: DocumentRoot: there is no folder '/gone'"),
+        ("UserDir /gone/*/x\n", "{}:1: UserDir: path: there is no folder '/gone'"),
+    ],
+)
+def test_what_is_missing_stops_nobody_else(httpd: Path, text: str, remark: str) -> None:
+    """A script or directory that is not there is told, and answered 404; the others are served."""
+    others = (
+        f"WSGIScriptAlias /other {httpd}\n<Directory /srv>\nOptions ExecCGI\nSetHandler wsgi-script\n</Directory>\n"
+    )
+    httpd.write_text(text + others)
+    assert f"{remark.format(httpd)}; it is answered 404" in read(httpd).remarks
 
 
 def test_check(run: Run, httpd: Path) -> None:
