@@ -162,7 +162,7 @@ def test_places_of_problems(httpd: Path, text: str, sentence: str) -> None:
         ("WSGIScriptAlias /a /gone.wsgi\n", "{}:1: WSGIScriptAlias: script: there is no file '/gone.wsgi'"),
         ("Alias /a /gone\n", "{}:1: Alias: directory: there is no folder '/gone'"),
         ("DocumentRoot /gone\n", "{}:1: DocumentRoot: there is no folder '/gone'"),
-        ("UserDir /gone/*/x\n", "{}:1: UserDir: path: there is no folder '/gone'"),
+        ("UserDir /gone/*/x\n", "{}:1: UserDir: there is no folder '/gone'"),
     ],
 )
 def test_what_is_missing_stops_nobody_else(httpd: Path, text: str, remark: str) -> None:
