@@ -29,7 +29,7 @@ class Rewriting:
         self.conditional: list[Table] = []
         self.own: list[Table] = []
         self.is_on: bool | None = None
-        self.inherits = False
+        self.inherits: bool = False
         self._comes_first = False
         self._conditions: list[tuple[Statement, Table]] = []
         self._rules: list[Statement] = []

@@ -25,7 +25,7 @@ class Table(dict[str, Any]):
 
     def __init__(self, content: Mapping[str, Any] | None = None, *, made_by: Statement | None = None) -> None:
         super().__init__(content or {})
-        self.made_by = made_by
+        self.made_by: Statement | None = made_by
         self.set_by: dict[str, Statement | None] = {}
 
     def put(self, key: str, value: object, *, by: Statement) -> None:
