@@ -1,5 +1,6 @@
 """Memory, descriptors and threads stay flat, whatever goes through the server and however clients leave."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,13 +10,14 @@ from tests.serving import KINDS, Server, serving, until
 from tests.transfers import GIB, MIB, PIECE, download, growth, upload
 
 ROOM = 16 * MIB
+THREADS = 4
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
-    text = "[global]\nthreads = 4\n" + "".join(
+    text = f"[global]\nthreads = {THREADS}\n" + "".join(
         f'[[mount]]\npath = "/{name}"\napp = "memory_moves:application"\napplication_group = "{group}"\n{threads}'
-        for name, group, threads in (("group", "moves", "threads = 4\n"), ("global", "%{GLOBAL}", ""))
+        for name, group, threads in (("group", "moves", f"threads = {THREADS}\n"), ("global", "%{GLOBAL}", ""))
     )
     with serving(site(text), kind=request.param) as server:
         yield server
@@ -51,7 +53,12 @@ def test_two_hundred_clients_that_leave(server: Server, path: str) -> None:
                 case 3:
                     connection.sendall(f"GET {path} HTTP/1.1\r\nHo".encode())
 
-    for number in range(40):  # which makes all threads
+    with contextlib.ExitStack() as stack:
+        for _ in range(THREADS):  # all at once, or there would be fewer threads than there may be
+            connection = stack.enter_context(server.connect())
+            connection.sendall(f"GET {path}?{GIB} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert connection.recv(65536)
+    for number in range(40):
         leave(number)
     until(lambda: idle(server, path))
     descriptors, threads = server.descriptors(), server.threads()
