@@ -195,6 +195,7 @@ class Supervisor:
         One that was moved counts once, wherever its last requests are.
         """
         moved = self.isolation.moved
+        self._spare = {pool for pool in self._spare if not pool.is_over}
         embedded = sum(
             1
             for one, pool in self._alive.items()
@@ -245,7 +246,6 @@ class Supervisor:
         with self._lock:
             if self._closing or self._end_at is not None:
                 raise ShuttingDown("the server shuts down")
-            self._spare = {pool for pool in self._spare if not pool.is_over}
             if self._count(("", "")) + min(len(self._spare), RELOADS) >= self.limits.groups + RELOADS:
                 raise TooManyGroups("too many interpreters that were replaced have not come to their end")
             if entry.place is Place.HERE:

@@ -243,6 +243,9 @@ async def test_a_version_that_has_passed(tmp_path: Path) -> None:
         for _ in range(3):
             assert await site.request(late) == second
             await site.calm()
+        site.supervisor.pool(late)
+        assert site.supervisor.reloading is not None
+        assert not site.supervisor.reloading._reloads  # nor is it looked for with each of them
         assert await site.ask(path) == second
 
 
