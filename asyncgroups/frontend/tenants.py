@@ -201,7 +201,7 @@ class Tenants:
             return self._let_in(replace(tenant.bootstrap, generation=time.monotonic_ns()), backlog, ()).pool
 
     def succeed(self, old: Pool, new: Pool) -> None:
-        """Let ``new`` take the place of ``old``, which is not retired here."""
+        """Let ``new`` take the place of ``old``, which is to be left out, and retired."""
         with self._lock:
             tenant, before = self._staying.get(new), self._staying.get(old)
             if tenant is None:
@@ -209,7 +209,6 @@ class Tenants:
             if before is not None:
                 tenant.preload = before.preload
             self._named[tenant.bootstrap.application_group] = tenant
-            self._leave_out(old)
 
     def await_members(self, pool: Pool, until: float | None) -> list[Member]:
         """Wait until each process that serves, or is about to, has an interpreter of ``pool`` ready; those.

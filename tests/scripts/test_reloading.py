@@ -112,20 +112,17 @@ async def test_the_wait_goes_on_as_long_as_it_may(tmp_path: Path) -> None:
             answers.append(await site.ask(path, query=query))
 
         async with anyio.create_task_group() as tasks:
-            began = anyio.current_time()
             for _ in range(8):  # each new interpreter has one worker, and one of them: the last of them waits
                 tasks.start_soon(ask, gate)
             for number in range(1, 6):
                 pool = site.supervisor.pool(site.choice(path))
-                await site.settle(lambda pool=pool: pool.busy)  # type: ignore[misc]  # mypy cannot infer it
+                await site.settle(lambda pool=pool: pool.busy or answers)  # type: ignore[misc]  # mypy cannot infer it
                 site.write("app.wsgi", f"v{number}")
                 changed = site.choice(path)
                 await site.settle(lambda: site.supervisor.pool(changed) is not pool)  # noqa: B023 - it is over by then
-            await site.settle(lambda: answers)
-            assert {answer.status for answer in answers} == {503}
-            assert 0.5 < anyio.current_time() - began < 5
+                await anyio.sleep(0.2)  # a part of the time
+            assert {answer.status for answer in answers} == {503}  # and not that long after the last of them
             (tmp_path / "gate").touch()
-        assert sorted(answer.status for answer in answers) == [200] * 6 + [503] * 2
 
 
 async def test_scripts_of_one_group(tmp_path: Path) -> None:
@@ -165,6 +162,7 @@ async def test_one_that_does_not_load(tmp_path: Path, caplog: pytest.LogCaptureF
             assert await site.ask(a) == first
             assert await site.ask(b) == second
         await site.calm()
+        await site.settle(lambda: "ValueError: broken by hand" in caplog.text)
         assert caplog.text.count("ValueError: broken by hand") == 1
         assert caplog.text.count("Traceback") == 1
         (said,) = re.findall(r"\[shop\] '.*a\.wsgi:application' has changed, but .*", caplog.text)
@@ -175,7 +173,7 @@ async def test_one_that_does_not_load(tmp_path: Path, caplog: pytest.LogCaptureF
         site.write("a.wsgi", "a3")
         assert await site.ask(a) == first
         await site.calm()
-        assert "KeyError: 'this one as well'" in caplog.text
+        await site.settle(lambda: "KeyError: 'this one as well'" in caplog.text)
         assert re.search(r"a\.wsgi:application' has changed, but '.*b\.wsgi:application' does not load", caplog.text)
         site.write("b.wsgi", "b3")
         assert (await site.ask(b)) == second
@@ -243,9 +241,10 @@ async def test_a_version_that_has_passed(tmp_path: Path) -> None:
         for _ in range(3):
             assert await site.request(late) == second
             await site.calm()
+        begun: list[object] = []
+        site.supervisor.reloading.begin = lambda *_, **__: begun.append(1)
         site.supervisor.pool(late)
-        assert site.supervisor.reloading is not None
-        assert not site.supervisor.reloading._reloads  # nor is it looked for with each of them
+        assert not begun  # nor is the file looked at for each of them
         assert await site.ask(path) == second
 
 
@@ -282,7 +281,7 @@ async def test_in_the_main_interpreter(tmp_path: Path, caplog: pytest.LogCapture
         assert (await site.ask(a, group="")) == after
         assert (tmp_path / "marks").read_text() == "a b a "
         assert "a.wsgi:application' has changed: it was executed again, after" in caplog.text
-        assert "ValueError" in caplog.text
+        await site.settle(lambda: "ValueError" in caplog.text)
 
 
 # Bounds ---------------------------------------------------------------------------------------------------------------
@@ -344,6 +343,25 @@ async def test_no_group_is_refused_for_a_reload(tmp_path: Path) -> None:
         await site.until(lambda answer: answer.tag == "v5", path)
         await site.settle(lambda: len(site.supervisor._alive) == 2)
         assert not site.supervisor._spare
+
+
+async def test_what_is_beyond_four_counts(tmp_path: Path) -> None:
+    """Those that were replaced and go on take the place of groups, as far as there are more than four of them."""
+    async with Site(tmp_path, limits={"groups": 2}) as site:
+        path, gate = site.write("app.wsgi", "v0"), tmp_path / "gate"
+        await site.ask(path)
+        async with anyio.create_task_group() as tasks:
+            for number in range(1, 6):
+                pool = site.supervisor.pool(site.choice(path))
+                tasks.start_soon(lambda: site.ask(path, query=str(gate)))
+                await site.settle(lambda pool=pool: pool.busy)  # type: ignore[misc]  # mypy cannot infer it
+                site.write("app.wsgi", f"v{number}")
+                await site.until(lambda answer: answer.tag == f"v{number}", path)  # noqa: B023 - it is over by then
+            assert len(site.supervisor._alive) == 6
+            assert (await site.ask(path, group="other")).status == 503
+            gate.touch()
+        await site.settle(lambda: len(site.supervisor._alive) == 1)
+        assert (await site.ask(path, group="other")).status == 200
 
 
 async def test_one_that_does_not_come_to_an_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -427,3 +445,26 @@ async def test_an_extension_module_that_refuses(
             await site.calm()
             assert await site.ask(path) == first
             assert caplog.text.count("has changed, but") == 1
+
+
+async def test_a_group_that_moves_during_a_reload(tmp_path: Path) -> None:
+    """Its requests go to its own process, whatever has been loaded for it here meanwhile."""
+    source = """
+def application(environ, start_response):
+    if environ["QUERY_STRING"]:
+        import readline
+    start_response("200 OK", [])
+    return [b"one x 0 0"]
+"""
+    async with Site(tmp_path) as site:
+        path, gate = site.write("app.wsgi", "one", source=source), tmp_path / "gate"
+        await site.ask(path)
+        await begun(site, path, f"marker.wait({str(gate)!r})")
+        assert (await site.ask(path, query="x")).status == 500
+        gate.touch()
+        await site.calm()
+        second = await site.ask(path)
+        assert second.tag == "two"
+        assert second.process in site.supervisor.process_groups.pids
+        assert await site.ask(path) == second
+        await site.settle(lambda: not site.supervisor._alive)
