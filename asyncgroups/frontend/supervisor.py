@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from asyncgroups.config import Limits, ProcessSettings, Timeouts, WsgiApplication
 from asyncgroups.errors import InterpreterFailed, PoolReplaced, PoolRetired, ShuttingDown, TooManyGroups
@@ -32,7 +31,7 @@ from asyncgroups.frontend.bootstraps import embedded, in_processes
 from asyncgroups.frontend.daemons import ProcessGroups
 from asyncgroups.frontend.isolation import Isolation, Key, Place, Refusal
 from asyncgroups.frontend.processes import ProcessGroup
-from asyncgroups.frontend.versions import RELOADS, Entry, Versions
+from asyncgroups.frontend.versions import RELOADS, Entry, Reloads, Versions
 from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.orphans import Orphan
@@ -40,9 +39,6 @@ from asyncgroups.host.pool import Pool, Worker
 from asyncgroups.host.reaper import Reaper
 from asyncgroups.selection import Choice
 from asyncgroups.selection.mounts import GroupSettings, Version
-
-if TYPE_CHECKING:
-    from asyncgroups.frontend.reloading import Reloading
 
 __all__ = ["Supervisor"]
 
@@ -83,7 +79,7 @@ class Supervisor:
         self._pools: dict[Key, Entry] = {}
         self._spare: set[Pool] = set()
         """Those that are to take another one's place, and those whose place was taken, until they have ended."""
-        self.reloading: Reloading | None = None
+        self.reloading: Reloads | None = None
         """Is told of scripts that have changed."""
         self._alive: dict[GroupInterpreter, Pool] = {}
         self._stuck: set[Pool] = set()

@@ -6,7 +6,7 @@ are single steps of a dictionary: any thread may do them; what begins and ends a
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from asyncgroups.errors import ScriptNotFound
 from asyncgroups.frontend.choosing import version_of
@@ -16,7 +16,7 @@ from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.host.pool import Pool
 from asyncgroups.selection.mounts import GroupSettings, Version
 
-__all__ = ["RELOADS", "Entry", "Versions", "look"]
+__all__ = ["RELOADS", "Entry", "Reloads", "Versions", "look"]
 
 RELOADS = 4
 """Reloads at once, and interpreters beyond ``limits.groups`` that they may need."""
@@ -91,3 +91,16 @@ class Entry(NamedTuple):
     group: ProcessGroup | None
     place: Place
     versions: Versions
+
+
+class Reloads(Protocol):
+    """``reloading.Reloading``, as the supervisor knows it."""
+
+    def begin(self, entry: Entry, application: str, *, version: Version) -> None:
+        """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
+
+    def close(self) -> None:
+        """Begin no more, and interrupt what is being loaded. From any thread."""
+
+    def join(self, until: float) -> None:
+        """Wait for the threads, until ``until`` by the monotonic clock."""

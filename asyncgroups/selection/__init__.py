@@ -112,17 +112,8 @@ class Selection:
             return self._choose_among(
                 virtual_host.files, virtual_host, port=port, raw_path=raw_path, env=env or NO_VARIABLES, request=request
             )
-        mount, path_info = self.mounted(virtual_host, raw_path)
-        merged = {**mount.env, **env} if env else mount.env
-        return Choice(
-            virtual_host=virtual_host,
-            mount=mount,
-            script_name=mount.path,
-            path_info=path_info,
-            process_group=self.process_group(virtual_host, mount, port=port, env=merged),
-            application_group=self.group(virtual_host, mount, port=port, env=merged),
-            env=merged,
-        )
+        match = self.mounted(virtual_host, raw_path)
+        return self._choice(virtual_host, match, port=port, env={**match[0].env, **env} if env else match[0].env)
 
     def _choose_among(
         self,
@@ -144,16 +135,21 @@ class Selection:
             return Search(virtual_host, files, candidates, port=port, env=env, variables=variables)
         if candidates is not None:
             raise ScriptNotFound(f"no directory of {virtual_host.place} is for {raw_path[:100]!r}")
-        mount, path_info = match or self.mounted(virtual_host, raw_path)
-        merged = {**variables, **mount.env, **env}
+        match = match or self.mounted(virtual_host, raw_path)
+        return self._choice(virtual_host, match, port=port, env={**variables, **match[0].env, **env})
+
+    def _choice(
+        self, virtual_host: VirtualHost, match: tuple[Mount, bytes], *, port: int | None, env: Mapping[str, str]
+    ) -> Choice:
+        mount, path_info = match
         return Choice(
             virtual_host=virtual_host,
             mount=mount,
             script_name=mount.path,
             path_info=path_info,
-            process_group=self.process_group(virtual_host, mount, port=port, env=merged),
-            application_group=self.group(virtual_host, mount, port=port, env=merged),
-            env=merged,
+            process_group=self.process_group(virtual_host, mount, port=port, env=env),
+            application_group=self.group(virtual_host, mount, port=port, env=env),
+            env=env,
         )
 
     def found(self, search: Search, found: Found) -> Choice:

@@ -220,7 +220,9 @@ class _Worker(Worker):
             length = int(text) if text is not None else None
             build, thread = interpreter.environs.build, region.number
             if interpreter.mod_wsgi.event_callbacks:
-                watch = interpreter.mod_wsgi.watch(exchange, length, report=interpreter.report)
+                from asyncgroups.worker import events  # noqa: PLC0415 - of no use where nobody has subscribed
+
+                watch = events.Watch(interpreter.mod_wsgi, exchange, length=length, report=interpreter.report)
                 response = watch.respond(request.method)
                 watch.run(callable_, build(request, watch.input, thread=thread), response=response)
             else:

@@ -166,12 +166,6 @@ class ModWsgi:
 
     # By the workers and the control thread ----------------------------------------------------------------------------
 
-    def watch(self, exchange: Exchange, length: int | None, *, report: Callable[[str, BaseException], None]) -> Watch:
-        """Who tells the subscribers of a request with this Content-Length."""
-        from asyncgroups.worker import events  # noqa: PLC0415 - an interpreter without subscribers has no use for it
-
-        return events.Watch(self, exchange, length=length, report=report)
-
     def publish(self, name: str, facts: dict[str, object], *, report: Callable[[str, BaseException], None]) -> None:
         """Call each subscriber to events; a dictionary that one returns changes ``facts``, as with mod_wsgi."""
         for callback in tuple(self.event_callbacks):
@@ -224,8 +218,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from asyncgroups.worker.events import Watch
-    from asyncgroups.worker.exchange import Exchange
     from asyncgroups.worker.journal import Journal
 
     type Callback = Callable[..., object]
