@@ -44,7 +44,7 @@ class Versions:
         """Each ``/path/app.wsgi:callable``."""
         self.is_reloading: bool = False
         """Whether a thread is about to have another version loaded."""
-        self._tried: Mapping[str, Version] = {}
+        self._tried: dict[str, Version] = {}
         self._delay = Delay(longest=_LONGEST_DELAY)
         self._late: tuple[str, Version] | None = None
         self._late_until = 0.0
@@ -59,13 +59,17 @@ class Versions:
         """
         known = self.known.get(application)
         if known is None:
-            self.known[application] = version
-            return False
+            known = self.known[application] = self._of_script(application, version)
         if known == version or self.is_reloading:
             return False
         if self._late == (application, version):
             return time.monotonic() >= self._late_until
         return self._tried.get(application) != version or self._delay.is_over
+
+    def _of_script(self, application: str, version: Version) -> Version:
+        """What is known of the same script by another callable, which was loaded with it; else ``version``."""
+        path = application.rpartition(":")[0]
+        return next((one for name, one in [*self.known.items()] if name.rpartition(":")[0] == path), version)
 
     def come_late(self, application: str, version: Version) -> None:
         """What a request has found was no news: the file had changed again, and that is known."""
@@ -73,7 +77,7 @@ class Versions:
 
     def fail(self, tried: Mapping[str, Version]) -> float:
         """These do not load together: again after a delay, or when one of them changes. Returns seconds."""
-        self._tried = tried
+        self._tried.update(tried)  # two that fail apart from each other must not make room for each other's next try
         self._delay.begin(failed=True)
         return self._delay.seconds
 

@@ -229,6 +229,33 @@ with open({str(count)!r}, "a+") as file:
         assert anyio.current_time() - began >= 1.5  # 0.5 s and 1 s
 
 
+@pytest.mark.parametrize("group", ["shop", ""], ids=["named", "global"])
+async def test_two_that_do_not_load(tmp_path: Path, caplog: pytest.LogCaptureFixture, group: str) -> None:
+    """Requests to one and the other by turns have neither tried again before the delay is over."""
+    async with Site(tmp_path) as site:
+        broken = f"marker.note({str(tmp_path / 'marks')!r}, __file__[-6])\nraise ValueError"
+        before = broken if group else ""  # what has never loaded is not loaded along with the other one
+        a, b = site.write("a.wsgi", "a1", first=before), site.write("b.wsgi", "b1", first=before)
+        for path in (a, b):
+            await site.ask(path, group=group)
+        for name in ("a.wsgi", "b.wsgi"):
+            site.write(name, "two", first=broken)
+        for path in (a, b) * 5:
+            await site.ask(path, group=group)
+            await site.calm()
+        assert caplog.text.count("has changed, but") == 2
+
+
+async def test_callables_of_one_script(tmp_path: Path) -> None:
+    """One that is asked for after a change has been loaded before it, with the others: the change is not missed."""
+    async with Site(tmp_path) as site:
+        path = site.write("app.wsgi", "one")
+        await site.ask(path)
+        site.write("app.wsgi", "two")
+        assert (await site.ask(path, name="second")).tag == "one"
+        await site.until(lambda answer: answer.tag == "two", path, name="second")
+
+
 async def test_a_version_that_has_passed(tmp_path: Path) -> None:
     """A request that was chosen before a change has the old version in hand: nothing is loaded for it."""
     async with Site(tmp_path) as site:
