@@ -13,7 +13,8 @@ Imports ``config``, ``selection``, ``host``. Guarantees:
   of its own: requests that run end where they are, those that wait come along.
 - The process's environment is read once: what GLOBAL writes into it later reaches no other group.
 - An interpreter that is to take another one's place counts for no group, nor does the one that it has replaced, until
-  that has ended: so there may be up to ``RELOADS`` more than ``limits.groups``; what is beyond counts.
+  that has ended: so there may be up to ``RELOADS`` more than ``limits.groups``; what is beyond counts. One application
+  group has no more of them than that, so that none takes the room of others by changing its scripts.
 """
 
 import itertools
@@ -77,7 +78,7 @@ class Supervisor:
         self.isolation: Isolation = Isolation(on_refusal)
         self._lock = threading.Lock()
         self._pools: dict[Key, Entry] = {}
-        self._spare: set[Pool] = set()
+        self._spare: dict[Pool, Key] = {}
         """Those that are to take another one's place, and those whose place was taken, until they have ended."""
         self.reloading: Reloads | None = None
         """Is told of scripts that have changed."""
@@ -191,7 +192,7 @@ class Supervisor:
         One that was moved counts once, wherever its last requests are.
         """
         moved = self.isolation.moved
-        self._spare = {pool for pool in self._spare if not pool.is_over}
+        self._spare = {pool: known for pool, known in self._spare.items() if not pool.is_over}
         embedded = sum(
             1
             for one, pool in self._alive.items()
@@ -218,7 +219,7 @@ class Supervisor:
             if interpreter.state is not State.LEFT:
                 del self._alive[interpreter]
                 self._stuck.discard(pool)
-                self._spare.discard(pool)
+                self._spare.pop(pool, None)
             if interpreter.state is State.FAILED:
                 # It closes as soon as the threads in it have ended.
                 self._failed = [one for one in self._failed if not one.join(0)] + [interpreter]
@@ -242,7 +243,8 @@ class Supervisor:
         with self._lock:
             if self._closing or self._end_at is not None:
                 raise ShuttingDown("the server shuts down")
-            if self._count(("", "")) + min(len(self._spare), RELOADS) >= self.limits.groups + RELOADS:
+            count = self._count(("", "")) + min(len(self._spare), RELOADS)
+            if count >= self.limits.groups + RELOADS or list(self._spare.values()).count(key) >= RELOADS:
                 raise TooManyGroups("too many interpreters that were replaced have not come to their end")
             if entry.place is Place.HERE:
                 made = self._embed(key, settings)
@@ -252,7 +254,7 @@ class Supervisor:
                 assert entry.group is not None
                 made = entry._replace(pool=entry.group.tenants.another(entry.pool, backlog=self.limits.backlog))
                 made.pool.is_movable = entry.pool.is_movable
-            self._spare.add(made.pool)
+            self._spare[made.pool] = key
             return made._replace(versions=Versions(known))
 
     def swap(self, old: Entry, new: Entry) -> bool:
@@ -267,9 +269,9 @@ class Supervisor:
             ):
                 return False  # it was given up, or has moved, and its next request has been there first
             self._pools[key] = new
-            self._spare.discard(new.pool)
+            self._spare.pop(new.pool, None)
             if old.place is not Place.HERE or old.pool in self._alive.values():
-                self._spare.add(old.pool)
+                self._spare[old.pool] = key
             if new.place is Place.APART and new.group is not None:
                 self.process_groups.replace(key, new.group)
         if new.group is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -114,7 +115,7 @@ async def test_the_wait_goes_on_as_long_as_it_may(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(8):  # each new interpreter has one worker, and one of them: the last of them waits
                 tasks.start_soon(ask, gate)
-            for number in range(1, 6):
+            for number in range(1, 5):
                 pool = site.supervisor.pool(site.choice(path))
                 await site.settle(lambda pool=pool: pool.busy or answers)  # type: ignore[misc]  # mypy cannot infer it
                 site.write("app.wsgi", f"v{number}")
@@ -374,21 +375,43 @@ async def test_no_group_is_refused_for_a_reload(tmp_path: Path) -> None:
 
 async def test_what_is_beyond_four_counts(tmp_path: Path) -> None:
     """Those that were replaced and go on take the place of groups, as far as there are more than four of them."""
-    async with Site(tmp_path, limits={"groups": 2}) as site:
+    async with Site(tmp_path, limits={"groups": 3}) as site:
         path, gate = site.write("app.wsgi", "v0"), tmp_path / "gate"
-        await site.ask(path)
+        for group in ("shop", "blog"):
+            await site.ask(path, group=group)
         async with anyio.create_task_group() as tasks:
-            for number in range(1, 6):
-                pool = site.supervisor.pool(site.choice(path))
-                tasks.start_soon(lambda: site.ask(path, query=str(gate)))
+            for number, group in enumerate(("shop", "blog", "shop", "blog", "shop"), 1):
+                pool = site.supervisor.pool(site.choice(path, group=group))
+                tasks.start_soon(partial(site.ask, path, group=group, query=str(gate)))
                 await site.settle(lambda pool=pool: pool.busy)  # type: ignore[misc]  # mypy cannot infer it
                 site.write("app.wsgi", f"v{number}")
-                await site.until(lambda answer: answer.tag == f"v{number}", path)  # noqa: B023 - it is over by then
-            assert len(site.supervisor._alive) == 6
+                new = f"v{number}"
+                await site.until(lambda answer, new=new: answer.tag == new, path, group=group)  # type: ignore[misc]  # as above
+            assert len(site.supervisor._alive) == 7
             assert (await site.ask(path, group="other")).status == 503
             gate.touch()
-        await site.settle(lambda: len(site.supervisor._alive) == 1)
+        await site.settle(lambda: len(site.supervisor._alive) == 2)
         assert (await site.ask(path, group="other")).status == 200
+
+
+async def test_one_group_takes_no_room_of_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where its replaced interpreters do not end it is not loaded again, and others have theirs, and their reloads."""
+    async with Site(tmp_path, limits={"groups": 4}) as site:
+        goes_on = f"threading.Thread(target=marker.wait, args=[{str(tmp_path / 'gate')!r}]).start()"
+        path, other = site.write("app.wsgi", "v0", first=goes_on), site.write("other.wsgi", "one")
+        await site.ask(path)
+        await site.ask(other, group="other")
+        for number in range(1, 9):
+            site.write("app.wsgi", f"v{number}", first=goes_on)
+            assert (await site.ask(path)).status == 200
+            await site.calm()
+        assert (await site.ask(path)).tag == "v4"
+        assert "too many interpreters that were replaced have not come to their end" in caplog.text
+        assert (await site.ask(other, group="third")).tag == "one"
+        site.write("other.wsgi", "two")
+        await site.until(lambda answer: answer.tag == "two", other, group="other")
+        (tmp_path / "gate").touch()
+        await site.until(lambda answer: answer.tag == "v8", path)
 
 
 async def test_one_that_does_not_come_to_an_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
