@@ -118,6 +118,9 @@ class ProcessGroup:
         process.is_given_up = True
         worker.pool.drain(worker.member)
         self._replace(process, "a request does not end")
+        if self.is_winding_up:
+            with self._lock:
+                self._end_by_force(process)
         return True
 
     def _process_of(self, member: Member) -> DaemonProcess | None:
@@ -281,6 +284,15 @@ class ProcessGroup:
         with self._lock:
             for process in self._processes:
                 self._quit_if_empty(process)
+                if process.is_given_up:
+                    self._end_by_force(process)  # its successor, which it may have, takes no requests
+                elif process.interpreters and not process.kin:  # not ready, and perhaps never: nothing runs there
+                    process.limit(self._reaper.later(self.settings.shutdown_timeout, process.kill))
+
+    def _end_by_force(self, process: DaemonProcess) -> None:
+        """It winds up, and would not end by itself. Under the lock."""
+        if process.stage is Stage.SERVING:
+            self._drain(process)
 
     def stop(self, seconds: float) -> None:
         """Start no more processes; let the interpreters end within ``seconds``. Returns at once; see ``join``."""

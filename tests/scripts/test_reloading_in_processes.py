@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,46 @@ async def test_those_that_wait_and_those_that_run(tmp_path: Path, kind: str) -> 
         assert {answer.tag for answer in answers[-count:]} == {"one"}
         await site.settle(lambda: len(site.supervisor.process_groups.pools) == 1)
         await site.settle(lambda: len(processes(site)) == count)
+
+
+def brief(folder: Path, **group: Any) -> Site:
+    """A site whose application group has a process of its own, which is given little time for its end."""
+    settings = replace(ONE, graceful_timeout=0.2, shutdown_timeout=0.2, **group)
+    times = {"startup": 2.0, "request": 0.5, "interrupt": 0.2}
+    return Site(folder, process_groups={"back": settings}, settings={"isolation": "process"}, timeouts=times)
+
+
+async def test_a_request_that_is_stuck_in_what_was_replaced(tmp_path: Path) -> None:
+    """A process whose place was taken ends by force if a request in it does not obey its interrupt."""
+    async with brief(tmp_path) as site:
+        path = site.write("app.wsgi", "one", first="import time\nmarker.wait = lambda path: time.sleep(60)")
+        first = await site.ask(path, process_group="back")
+        async with anyio.create_task_group() as tasks:
+            pool = site.supervisor.pool(site.choice(path, process_group="back"))
+            tasks.start_soon(lambda: site.ask(path, process_group="back", query="never"))
+            await site.settle(lambda: pool.busy)
+            site.write("app.wsgi", "two")
+            await site.until(lambda answer: answer.tag == "two", path, process_group="back")
+        await site.settle(lambda: first.process not in processes(site))
+        assert len(processes(site)) == 1
+
+
+async def test_a_process_that_never_starts(tmp_path: Path) -> None:
+    """What was to take the old one's place ends by force when that is given up."""
+    python, gate = tmp_path / "python", tmp_path / "gate"
+    python.write_text(f'#!/bin/sh\n[ -e "{gate}" ] && exec sleep 60\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    async with brief(tmp_path, python=str(python)) as site:
+        path = site.write("app.wsgi", "one")
+        first = await site.ask(path, process_group="back")
+        before = processes(site)
+        gate.touch()
+        site.write("app.wsgi", "two")
+        assert await site.ask(path, process_group="back") == first
+        await site.settle(lambda: len(processes(site)) > len(before))
+        await site.calm()
+        await site.settle(lambda: processes(site) == before)
+        assert len(site.supervisor.process_groups.all) == 1
 
 
 async def test_processes_that_come_later(tmp_path: Path) -> None:
