@@ -102,7 +102,7 @@ def _enter(here: int, name: str, *, path: str, may_follow: Callable[[str], bool]
         if not may_follow(path):
             raise ScriptNotFound(f"{_below(path, name)!a} is a symbolic link")
         there = _open(_below(path, name), name, here)
-        found = there, os.fstat(there)
+        found = there, _status(there)
     os.close(here)
     return found
 
@@ -115,11 +115,20 @@ def _look_up(here: int, name: str, *, path: str) -> tuple[int, os.stat_result] |
         if error.errno in _LINK:
             return None
         raise
-    status = os.fstat(there)
+    status = _status(there)
     if stat.S_ISLNK(status.st_mode):
         os.close(there)
         return None
     return there, status
+
+
+def _status(descriptor: int) -> os.stat_result:
+    """What a file is; closed where the system cannot tell, as a network's may not (ESTALE, EIO)."""
+    try:
+        return os.fstat(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def _open(path: str, name: str | None = None, directory: int | None = None, flags: int = 0) -> int:

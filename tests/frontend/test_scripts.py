@@ -288,6 +288,23 @@ def test_the_system_fails(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
         ask(b"/index.wsgi")
 
 
+@pytest.mark.parametrize("raw_path", [b"/sub/app.wsgi", b"/up/secret.wsgi"], ids=["a file", "a link"])
+def test_a_file_system_that_does_not_say(ask: Ask, monkeypatch: pytest.MonkeyPatch, raw_path: bytes) -> None:
+    """Where a file cannot be asked what it is, as one of a network that has gone, no descriptor is left open."""
+    really, asked = os.fstat, 0
+
+    def fails(descriptor: int) -> os.stat_result:
+        nonlocal asked
+        asked += 1
+        if asked == (3 if raw_path.startswith(b"/up") else 2):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return really(descriptor)
+
+    monkeypatch.setattr(scripts.os, "fstat", fails)
+    with pytest.raises(OSError, match="Stale file handle"):
+        ask(raw_path, may_follow=lambda directory: True)
+
+
 def test_a_directory_that_is_replaced_meanwhile(trees: Trees, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who puts a link in the place of a directory that has been opened leads nobody out."""
     (tmp_path / "htdocs/sub").mkdir(parents=True)
