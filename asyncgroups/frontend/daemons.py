@@ -50,8 +50,8 @@ class ProcessGroups:
     @property
     def all(self) -> list[ProcessGroup]:
         """Those that have processes, or may have some."""
-        self._beside = [group for group in self._beside if group.processes or not group.is_winding_up]
-        return [*self._shared.values(), *self._apart.values(), *self._beside]
+        beside = [group for group in list(self._beside) if group.processes or not group.is_winding_up]
+        return [*self._shared.values(), *self._apart.values(), *beside]
 
     @property
     def pools(self) -> list[Pool]:
@@ -89,6 +89,7 @@ class ProcessGroups:
     def another(self, key: Key, settings: GroupSettings) -> ProcessGroup:
         """One like that, for ``replace``; else it is to be wound up. Raises OSError."""
         group = self._start_apart(key, settings)
+        self._beside = [one for one in self._beside if one.processes or not one.is_winding_up]
         self._beside.append(group)
         return group
 
