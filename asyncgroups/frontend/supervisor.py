@@ -224,7 +224,7 @@ class Supervisor:
                 # It closes as soon as the threads in it have ended.
                 self._failed = [one for one in self._failed if not one.join(0)] + [interpreter]
             self._forget(pool)
-        pool.retire()
+            pool.retire()  # or it might still take another one's place
         pool.refuse(InterpreterFailed(interpreter.failure or "the interpreter has ended"))
 
     def _forget(self, pool: Pool) -> None:

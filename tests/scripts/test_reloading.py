@@ -2,12 +2,14 @@
 
 import logging
 import re
+import threading
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+from asyncgroups.host.group import State
 from tests.scripts.site import Answer, Site
 
 pytestmark = pytest.mark.anyio
@@ -475,6 +477,31 @@ async def test_a_worker_that_is_given_up_during_a_reload(tmp_path: Path) -> None
             await site.settle(lambda: len(site.supervisor._alive) == 2)
             (tmp_path / "never").touch()
         await site.settle(lambda: len(site.supervisor._alive) == 1)
+
+
+async def test_a_new_interpreter_that_ends(tmp_path: Path) -> None:
+    """One that has failed by the time it is to take the old one's place does not take it, in whatever moment that is."""
+    async with Site(tmp_path) as site:
+        path = site.write("app.wsgi", "one")
+        first = await site.ask(path)
+        supervisor = site.supervisor
+        old = supervisor._pools["", "shop"]
+        made = supervisor.candidate(old, {})
+        (interpreter,) = (one for one, pool in supervisor._alive.items() if pool is made.pool)
+        await site.settle(lambda: interpreter.state is State.RUNNING)
+        retire, swapped = made.pool.retire, []
+
+        def retire_late() -> None:
+            swap = threading.Thread(target=lambda: swapped.append(supervisor.swap(old, made)))
+            swap.start()
+            swap.join(0.2)  # it has to wait for us
+            retire()
+
+        made.pool.retire = retire_late  # type: ignore[method-assign]  # a moment that is hard to meet
+        interpreter.channel.shut()
+        await site.settle(lambda: swapped)
+        assert swapped == [False]
+        assert await site.ask(path) == first
 
 
 @pytest.mark.parametrize("isolation", ["auto", "interpreter"])
