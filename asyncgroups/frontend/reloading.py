@@ -82,12 +82,12 @@ class Reloading:
                 name=f"reload-{_label(entry)}",
                 daemon=True,  # within the supervisor's bounds it ends with what it waits for
             )
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # there is no thread to be had
             self._reloads[thread] = None
             entry.versions.is_reloading = True
-        try:
-            thread.start()
-        except RuntimeError:  # there is no thread to be had
-            self._over(thread, entry)
 
     def close(self) -> None:
         """Begin no more, and interrupt what is being loaded. From any thread."""
@@ -100,7 +100,9 @@ class Reloading:
 
     def join(self, until: float) -> None:
         """Wait for the threads, until ``until`` by the monotonic clock."""
-        for thread in list(self._reloads):
+        with self._lock:  # or one might not have started yet, which cannot be waited for
+            threads = list(self._reloads)
+        for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _over(self, thread: threading.Thread, entry: Entry) -> None:
@@ -180,10 +182,7 @@ class Reloading:
             anyio.run(self._load, [application], load)
         else:
             self._execute_in_processes(entry, entry.group, application)
-        path = application.rpartition(":")[0]
-        for one in list(entry.versions.known):
-            if one.rpartition(":")[0] == path:
-                entry.versions.known[one] = version
+        entry.versions.succeed(application, version)
         return "it was executed again"
 
     @staticmethod

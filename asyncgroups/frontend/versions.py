@@ -29,9 +29,13 @@ _LATE = 1.0
 def look(application: str) -> Version | None:
     """What the file of ``/path/app.wsgi:callable`` is now; None where there is none. Blocking."""
     try:
-        return version_of(application.rpartition(":")[0])
+        return version_of(_path(application))
     except ScriptNotFound, OSError:
         return None
+
+
+def _path(application: str) -> str:
+    return application.rpartition(":")[0]
 
 
 class Versions:
@@ -68,12 +72,20 @@ class Versions:
 
     def _of_script(self, application: str, version: Version) -> Version:
         """What is known of the same script by another callable, which was loaded with it; else ``version``."""
-        path = application.rpartition(":")[0]
-        return next((one for name, one in [*self.known.items()] if name.rpartition(":")[0] == path), version)
+        path = _path(application)
+        return next((one for name, one in [*self.known.items()] if _path(name) == path), version)
 
     def come_late(self, application: str, version: Version) -> None:
         """What a request has found was no news: the file had changed again, and that is known."""
         self._late, self._late_until = (application, version), time.monotonic() + _LATE
+
+    def succeed(self, application: str, version: Version) -> None:
+        """The script was executed again, with all its callables; what fails from now on fails for the first time."""
+        for one in {application, *self.known}:
+            if _path(one) == _path(application):
+                self.known[one] = version
+                self._tried.pop(one, None)
+        self._delay.begin(failed=False)
 
     def fail(self, tried: Mapping[str, Version]) -> float:
         """These do not load together: again after a delay, or when one of them changes. Returns seconds."""

@@ -314,6 +314,18 @@ async def test_in_the_main_interpreter(tmp_path: Path, caplog: pytest.LogCapture
         await site.settle(lambda: "ValueError" in caplog.text)
 
 
+async def test_the_delay_after_a_success(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What fails after it has loaded again is tried again as soon as what has failed for the first time."""
+    async with Site(tmp_path) as site:
+        path = site.write("a.wsgi", "a1")
+        await site.ask(path, group="")
+        for tag, first in (("a2", "raise ValueError"), ("a3", "raise ValueError"), ("a4", ""), ("a5", "raise ValueError")):
+            site.write("a.wsgi", tag, first=first)
+            await site.ask(path, group="")
+            await site.calm()
+        assert re.findall(r"with a request in (.*) s", caplog.text) == ["0.5", "1", "0.5"]
+
+
 # Bounds ---------------------------------------------------------------------------------------------------------------
 
 
@@ -477,6 +489,31 @@ async def test_a_worker_that_is_given_up_during_a_reload(tmp_path: Path) -> None
             await site.settle(lambda: len(site.supervisor._alive) == 2)
             (tmp_path / "never").touch()
         await site.settle(lambda: len(site.supervisor._alive) == 1)
+
+
+async def test_the_end_when_a_reload_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the reloads waits for one as well that is just about to begin."""
+    problems: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", problems.append)
+    async with Site(tmp_path) as site:
+        path = site.write("app.wsgi", "one")
+        await site.ask(path)
+        reloading = site.supervisor.reloading
+        assert reloading is not None
+        waits = threading.Thread(target=reloading.join, args=[anyio.current_time() + 20])
+        really = threading.Thread.start
+
+        def start_late(thread: threading.Thread) -> None:
+            if thread.name.startswith("reload") and not waits.ident:
+                really(waits)
+                waits.join(0.2)  # it has to wait for us
+            really(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_late)
+        site.write("app.wsgi", "two")
+        await site.until(lambda answer: answer.tag == "two", path)
+        await site.settle(lambda: not waits.is_alive())
+    assert not problems
 
 
 async def test_a_new_interpreter_that_ends(tmp_path: Path) -> None:
