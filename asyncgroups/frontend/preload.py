@@ -71,7 +71,12 @@ async def load_in(supervisor: Supervisor, member: Member, *, application: str) -
     number = supervisor.number()
     first = messages.texts(messages.LOAD, str(number), application)
     try:
-        lease = Lease(supervisor, member.pool.claim(member, number))
+        worker = member.pool.claim(member, number)
+        try:
+            lease = Lease(supervisor, worker)
+        except BaseException:
+            member.pool.release(worker)
+            raise
     except (ApplicationGroupsError, OSError) as error:
         return Unloaded(type(error).__name__, str(error))
     return await _load(supervisor, lease, application, first)

@@ -14,6 +14,7 @@ Imports ``config``, ``frontend.process``, ``host``. Guarantees:
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -133,6 +134,8 @@ class Tenants:
         self._staying: dict[Pool, _Tenant] = {}
         """Those that each process is to have an interpreter for."""
         self._leaving: list[Pool] = []
+        self._residents: Counter[Pool] = Counter()
+        """Interpreters that have not ended, ready or not."""
         self._missing: set[tuple[DaemonProcess, Pool]] = set()
         """Processes that have no interpreter for a pool: it has failed there."""
         self._is_closed = False
@@ -259,7 +262,8 @@ class Tenants:
             return
         if self._named.get(tenant.bootstrap.application_group) is tenant:
             del self._named[tenant.bootstrap.application_group]
-        self._leaving.append(pool)
+        if self._residents[pool]:
+            self._leaving.append(pool)
         self._missing = {one for one in self._missing if one[1] is not pool}
         self._changed.notify_all()
         for process in list(self._processes):
@@ -316,6 +320,7 @@ class Tenants:
             _forgo(resident)
             return
         process.interpreters.add(interpreter)
+        self._residents[pool] += 1
 
     # In the reaper's thread: what becomes of an interpreter
 
@@ -369,7 +374,8 @@ class Tenants:
             lasts = process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closed
             if lasts and pool in self._staying:
                 self._missing.add((process, pool))
-            if pool in self._leaving and not pool.members:
+            self._residents -= Counter([pool])  # which drops what is none
+            if pool in self._leaving and not self._residents[pool]:
                 self._leaving.remove(pool)
             self._changed.notify_all()
             self._on_left(process)

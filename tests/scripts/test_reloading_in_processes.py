@@ -1,5 +1,6 @@
 """Scripts that change while they run in daemon processes: with others in them, in several, or in their own."""
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ import psutil
 import pytest
 
 from asyncgroups.config import KeySource, ProcessSettings, Sticky
+from asyncgroups.frontend import loops
+from asyncgroups.frontend.preload import load_in
 from tests.scripts.site import Answer, Site
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +259,41 @@ async def test_a_process_that_dies_while_it_loads(tmp_path: Path, caplog: pytest
         third = await site.until(lambda answer: answer.tag == "three", path, **chosen)
         assert third.process != first.process
         assert "has changed, but" in caplog.text
+
+
+async def test_what_is_left_of_one_that_has_failed(tmp_path: Path) -> None:
+    """Where the new interpreter ends before it is given up, nothing of its pool stays with the process group."""
+    site, chosen, _ = made(tmp_path, "one")
+    async with site:
+        await site.ask(site.write("app.wsgi", "one"), **chosen)
+        entry = site.supervisor._pools["back", "shop"]
+        other = site.supervisor.candidate(entry, {})
+        await site.settle(lambda: other.pool.members)
+        (member,) = other.pool.members
+        member.interpreter.channel.shut()
+        await site.settle(lambda: not other.pool.members)
+        site.supervisor.discard(other)
+        assert site.supervisor.process_groups.pools == [entry.pool]
+
+
+async def test_a_load_without_a_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none to listen to the worker it is free again."""
+    site, chosen, _ = made(tmp_path, "one")
+    async with site:
+        path = site.write("app.wsgi", "one")
+        await site.ask(path, **chosen)
+        (member,) = site.supervisor._pools["back", "shop"].pool.members
+
+        def fails(_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loops, "inlet", fails)
+            unloaded = await load_in(site.supervisor, member, application=f"{path}:application")
+        assert unloaded is not None
+        assert "Too many open files" in str(unloaded)
+        assert not member.busy
+        assert await load_in(site.supervisor, member, application=f"{path}:application") is None
 
 
 async def test_the_end_during_a_reload(tmp_path: Path) -> None:
