@@ -199,9 +199,9 @@ class Scripts:
 
     async def _find(self, search: Search) -> Found:
         task = _Task(search)
-        self._seekers.put(task)
         timeout = self._timeout
         try:
+            self._seekers.put(task)
             rest = timeout or math.inf
             while not await task.wakeup.wait(min(PATIENCE, rest)) and (rest := rest - PATIENCE) > 0:
                 if task.is_begun or not self._seekers.grow():

@@ -15,6 +15,7 @@ interpreter cannot be replaced: there the script alone is executed again, as mod
 - An extension module that refuses moves the group, as with a request: it loads in its own process then.
 """
 
+import contextvars
 import logging
 import threading
 import time
@@ -81,6 +82,7 @@ class Reloading:
                 args=(entry, application, version),
                 name=f"reload-{_label(entry)}",
                 daemon=True,  # within the supervisor's bounds it ends with what it waits for
+                context=contextvars.Context(),  # an inherited one would say that an event loop runs there
             )
             try:
                 thread.start()

@@ -222,6 +222,22 @@ async def test_many_wait(
         hanging.ends.set()
 
 
+async def test_no_thread(
+    scripts: Scripts, selection: Selection, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none can be started a request is refused, and nobody looks for its script later."""
+
+    def fails(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        with pytest.raises(Overloaded, match="can't start new thread"):
+            await scripts.settle(search(selection, "/hangs-1"))
+    await scripts.settle(search(selection, "/app.wsgi"))
+    assert hanging.held == 0
+
+
 def test_several_loops(scripts: Scripts, selection: Selection) -> None:
     """The threads serve several event loops at once."""
     found: list[Choice] = []

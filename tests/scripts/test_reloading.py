@@ -2,6 +2,8 @@
 
 import logging
 import re
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -40,6 +42,14 @@ async def test_a_changed_script(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert not site.supervisor._spare
     said = re.findall(r"'.*app\.wsgi:application' has changed: a new interpreter has loaded it, and the.*", caplog.text)
     assert len(said) == 1
+
+
+def test_where_threads_inherit_their_context() -> None:
+    """The event loop of a reload is another one than that of the request which has begun it."""
+    words = ["-X", "thread_inherit_context=1", "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    test = f"{__file__}::test_a_changed_script"
+    run = subprocess.run([sys.executable, *words, test], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize("group", ["shop", ""], ids=["named", "global"])
@@ -319,7 +329,12 @@ async def test_the_delay_after_a_success(tmp_path: Path, caplog: pytest.LogCaptu
     async with Site(tmp_path) as site:
         path = site.write("a.wsgi", "a1")
         await site.ask(path, group="")
-        for tag, first in (("a2", "raise ValueError"), ("a3", "raise ValueError"), ("a4", ""), ("a5", "raise ValueError")):
+        for tag, first in (
+            ("a2", "raise ValueError"),
+            ("a3", "raise ValueError"),
+            ("a4", ""),
+            ("a5", "raise ValueError"),
+        ):
             site.write("a.wsgi", tag, first=first)
             await site.ask(path, group="")
             await site.calm()
@@ -517,7 +532,7 @@ async def test_the_end_when_a_reload_begins(tmp_path: Path, monkeypatch: pytest.
 
 
 async def test_a_new_interpreter_that_ends(tmp_path: Path) -> None:
-    """One that has failed by the time it is to take the old one's place does not take it, in whatever moment that is."""
+    """One that has failed by the time it is to take the old one's place does not take it, whenever that is."""
     async with Site(tmp_path) as site:
         path = site.write("app.wsgi", "one")
         first = await site.ask(path)
