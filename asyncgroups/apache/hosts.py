@@ -6,6 +6,7 @@ In Apache address and port choose among virtual hosts before names do. The first
 unknown names; the server configuration answers only where no virtual host listens.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from asyncgroups.apache.reading import Statement
@@ -14,13 +15,13 @@ from asyncgroups.apache.tables import Table
 
 __all__ = ["is_reached", "name", "ports_of"]
 
+_WILDCARD = re.compile(r"(?i)(?:\*|_default_)(?::|\Z)")
+
 
 def is_reached(server: Mapping[str, object], sections: Sequence[Statement]) -> bool:
     """Whether the server configuration answers requests: on a port that no virtual host has, or without any."""
-    bind = server.get("bind")
-    listened = {address.rpartition(":")[2] for address in bind} if isinstance(bind, list) else set()
     covered = [ports_of(section) for section in sections]
-    return not sections or (None not in covered and bool(listened.difference(*filter(None, covered))))
+    return not sections or (None not in covered and bool(_listened(server).difference(*filter(None, covered))))
 
 
 def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> None:
@@ -37,14 +38,24 @@ def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> N
             host["server_name"] = own or f"unnamed-{number}.invalid"
             if not own:
                 remarks.add(section, f"has no ServerName; it is called {host['server_name']}")
+    listened = _listened(server)
     names = [host["server_name"] for host in hosts] + [own] * is_open
     for section, host in zip(sections, hosts, strict=True):
         ports = ports_of(section) or set()
         if ":" not in host["server_name"] and len(ports) == 1 and names.count(host["server_name"]) > 1:
             host["server_name"] += f":{min(ports)}"
-        elif is_open and ports:
+        elif ports and (is_open or not ports >= listened):
             meaning = f"answers on port {', '.join(sorted(ports))} in Apache; here its names lead to it on every port"
             remarks.add(section, meaning)
+        if addresses := [one for one in section.arguments if not _WILDCARD.match(one)]:
+            meaning = f"answers on {', '.join(addresses)} in Apache; here its names lead to it on every address"
+            remarks.add(section, meaning)
+
+
+def _listened(server: Mapping[str, object]) -> set[str]:
+    """The ports that the server listens on."""
+    bind = server.get("bind")
+    return {address.rpartition(":")[2] for address in bind} if isinstance(bind, list) else set()
 
 
 def ports_of(section: Statement) -> set[str] | None:

@@ -14,6 +14,7 @@ from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks
 from asyncgroups.apache.sections import Section
 from asyncgroups.apache.tables import Table
+from asyncgroups.apache.words import ACCESS
 
 __all__ = ["NOTHING", "Locations", "is_below"]
 
@@ -79,7 +80,7 @@ class Locations:
         for section in self._seen.values():
             if not _is_plain(section):
                 if section.table or section.says_something:
-                    self._remarks.add(section.statement, PATTERN)
+                    self._remarks.add(section.statement, ACCESS if section.denied else PATTERN)
             elif _settings(section) and id(section) not in self._used:
                 self._remarks.add(section.statement, LEFT_OUT)
 

@@ -115,6 +115,8 @@ def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
         case "wsgipassauthorization", (switch,):
             if switch.lower() != "on":
                 remarks.add(statement, "applications always see the Authorization header")
+        case (("allowoverride" | "allowoverridelist"), (word,)) if word.lower() == "none":
+            pass
         case "require", words if [word.lower() for word in words] == ["all", "granted"]:
             pass
         case key, _ if key not in NEUTRAL:

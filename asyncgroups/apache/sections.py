@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from asyncgroups.apache.access import Access, is_of_access
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks, setting
 from asyncgroups.apache.rewriting import KEYS as RULES
@@ -30,10 +31,6 @@ KEYS = frozenset(
 """What ``read`` takes care of."""
 
 
-DENIED = (["require", "all", "denied"], ["deny", "from", "all"])
-GRANTED = (["require", "all", "granted"], ["allow", "from", "all"])
-
-
 @dataclass(slots=True)
 class FilePart:
     """A <Files>: which names it is for, and whether it says who may have them."""
@@ -51,7 +48,7 @@ class Section:
     statement: that begins it; None for what stands around all sections.
     handler: SetHandler: ``wsgi-script``, ``none``, or ``other``. extensions: AddHandler wsgi-script.
     execs: Options ExecCGI. denied: Require all denied, and by which statement. None is: nothing is said of it.
-    files: the <Files> in it. rules: the statements that set variables of a request.
+    files: the <Files> in it. rules: the statements that set variables of a request. access: all that it says of that.
     """
 
     table: Table
@@ -63,6 +60,7 @@ class Section:
     denied_by: Statement | None = None
     files: list[FilePart] = field(default_factory=list)
     rules: list[Statement] = field(default_factory=list)
+    access: Access = field(default_factory=Access)
 
     @property
     def is_assigned(self) -> bool:
@@ -100,20 +98,17 @@ def read(statement: Statement, section: Section, *, remarks: Remarks) -> None:
         case key, _ if key in RULES:
             section.rules.append(statement)
         case _ if statement.body is not None:
-            remarks.add(statement, "what is in it was left out")
+            remarks.add(statement, ACCESS if is_of_access(statement) else "what is in it was left out")
         case _:
             setting(statement, section.table, remarks=remarks)
 
 
 def _access(statement: Statement, section: Section, remarks: Remarks) -> None:
-    """Whether access is denied altogether; who else is refused is not looked at. Order says who has the last word."""
-    words = [statement.key, *(word.lower() for word in statement.arguments)]
-    is_whole = words in DENIED or words in GRANTED
-    if statement.key != "order":
-        if not is_whole:
-            remarks.add(statement, ACCESS)
-        section.denied = words in DENIED
-        section.denied_by = statement
+    """Whether access is denied altogether; who else is refused is not looked at."""
+    if section.access.add(statement) is None:
+        remarks.add(statement, ACCESS)
+    if (denied := section.access.denied) is not None:
+        section.denied, section.denied_by = denied, statement
 
 
 def _assign(statement: Statement, section: Section, *, remarks: Remarks, name: str, extensions: Sequence[str]) -> None:
@@ -154,7 +149,7 @@ def _files(statement: Statement, section: Section, remarks: Remarks) -> None:
         remarks.add(one, NOT_FOR_FILES)
     pattern = statement.arguments[-1] if statement.arguments else ""
     is_regex = statement.key == "filesmatch" or statement.arguments[:1] == ("~",)
-    if inside.denied and re.match(r"\^?\\?\.", pattern):
+    if inside.denied and re.match(r"\^\\\.[^|]*\Z" if is_regex else r"\.", pattern):
         return  # names that begin with a dot are never scripts
     extension = re.fullmatch(r"\^?(?:\.\*)?\\(\.[\w-]+)\$" if is_regex else r"\*(\.[\w-]+)", pattern)
     if inside.handler == HANDLER and extension is not None:

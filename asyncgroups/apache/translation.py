@@ -12,6 +12,7 @@ from typing import Any
 
 from asyncgroups.apache import aliases as alias_statements
 from asyncgroups.apache import rewriting, sections, tls
+from asyncgroups.apache.access import is_of_access
 from asyncgroups.apache.aliases import Aliases
 from asyncgroups.apache.daemons import daemon
 from asyncgroups.apache.hosts import is_reached, name, ports_of
@@ -24,7 +25,7 @@ from asyncgroups.apache.sections import Section, directory, location, read
 from asyncgroups.apache.settling import Settling
 from asyncgroups.apache.tables import Place, Table, places
 from asyncgroups.apache.tls import Secured, secure
-from asyncgroups.apache.words import MEANINGS, NEUTRAL, NO_COUNTERPART
+from asyncgroups.apache.words import ACCESS, MEANINGS, NEUTRAL, NO_COUNTERPART
 
 __all__ = ["Translation", "translate"]
 
@@ -121,7 +122,8 @@ class _Translator:
                 case key if key in sections.KEYS:
                     read(statement, context.around, remarks=self.remarks)
                 case key if statement.body is not None:
-                    self.remarks.add(statement, MEANINGS.get(key, NO_COUNTERPART))
+                    meaning = ACCESS if is_of_access(statement) else MEANINGS.get(key, NO_COUNTERPART)
+                    self.remarks.add(statement, meaning)
                 case key if key in rewriting.KEYS:
                     self.remarks.add(statement, context.rewriting.read(statement))
                 case key if key in tls.KEYS:

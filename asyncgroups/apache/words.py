@@ -40,7 +40,7 @@ NEUTRAL: frozenset[str] = frozenset(
             "wsgiservermetrics",
         ],
         *["undefine", "usecanonicalname", "usecanonicalphysicalport", "wsgiacceptmutex", "wsgisocketprefix"],
-        *["wsgilazyinitialization", "wsgiverbosedebugging", "allowoverride", "allowoverridelist", "addtype"],
+        *["wsgilazyinitialization", "wsgiverbosedebugging", "addtype"],
         *["maxconnectionsperchild", "maxrequestworkers", "maxsparethreads", "minsparethreads", "serverlimit"],
         *["startservers", "threadlimit", "threadsperchild", "maxclients", "maxspareservers", "minspareservers"],
         *["keepalive", "keepalivetimeout", "maxkeepaliverequests", "coredumpdirectory", "scoreboardfile"],
@@ -51,6 +51,7 @@ NEUTRAL: frozenset[str] = frozenset(
 
 _LOG = "asyncgroups writes its log to standard error (log_level)"
 ACCESS = "ACCESS IS NOT CHECKED: whoever reaches the server reaches this as well"
+HTACCESS = ".htaccess files are not read: who is refused there is not refused here, and what they set is not set"
 _NOT_DONE = "it is not done: whatever else covers the path answers, or it is answered 404"
 _NOT_PASSED = "nothing is passed on: whatever else covers the path answers, or it is answered 404"
 _RESTRICTED = "there is no such restriction: sys.stdin is empty, and what is printed goes to the log"
@@ -95,6 +96,8 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "action": _NOT_DONE,
         "aliasmatch": _NOT_DONE,
         "allow": ACCESS,
+        "allowoverride": HTACCESS,
+        "allowoverridelist": HTACCESS,
         "authname": ACCESS,
         "authtype": ACCESS,
         "authuserfile": ACCESS,

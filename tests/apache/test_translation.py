@@ -317,7 +317,12 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ("Nonsense 1", 1, "has no counterpart"),
         ("\nRequire ip 10.0.0.0/8", 2, "ACCESS IS NOT CHECKED"),
         (DIRECTORY.format("Require valid-user"), 2, "ACCESS IS NOT CHECKED"),
-        ("<RequireAny>\nRequire all granted\n</RequireAny>", 1, "ACCESS IS NOT CHECKED"),
+        ("<RequireAny>\nRequire ip 10.0.0.0/8\n</RequireAny>", 1, "ACCESS IS NOT CHECKED"),
+        ("<LocationMatch ^/x>\nRequire all denied\n</LocationMatch>", 1, "ACCESS IS NOT CHECKED"),
+        ("<Location ~ ^/x>\nRequire all denied\n</Location>", 1, "ACCESS IS NOT CHECKED"),
+        (DIRECTORY.format("<Limit POST>\nDeny from all\n</Limit>"), 2, "ACCESS IS NOT CHECKED"),
+        ("<If true>\nRequire all denied\n</If>", 1, "ACCESS IS NOT CHECKED"),
+        (DIRECTORY.format("AllowOverride AuthConfig"), 2, ".htaccess files are not read"),
         ("<If true>\nSetEnv A b\n</If>", 1, "what is in it was left out"),
         ("<Unknown x>\n</Unknown>", 1, "has no counterpart"),
         ("DocumentRoot /srv", 1, FILES),
@@ -399,6 +404,64 @@ def test_remarks(translated, tmp_path: Path, text: str, line: int, meaning: str)
     assert [remark.place for remark in found.remarks] == [f"{tmp_path}/httpd.conf:{line}"], found.remarks
     assert meaning.replace("{}", f"{tmp_path}/httpd.conf") in found.remarks[0].meaning
     assert str(found.remarks[0]).startswith(f"{tmp_path}/httpd.conf:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("access", "handler"),
+    [
+        ("Require all denied", "none"),
+        ("Require all denied\nRequire all granted", "wsgi-script"),
+        ("Require all granted\nRequire all denied", "wsgi-script"),
+        ("Require not all granted", "none"),
+        ("<RequireAll>\nRequire all denied\n</RequireAll>", "none"),
+        ("<RequireAll>\nRequire ip 10.0.0.1\nRequire all denied\n</RequireAll>", "none"),
+        ("<RequireAll>\nRequire all granted\n</RequireAll>", "wsgi-script"),
+        ("<RequireAny>\nRequire all denied\n</RequireAny>", "none"),
+        ("<RequireAny>\n<RequireAll>\nRequire all denied\n</RequireAll>\n</RequireAny>", "none"),
+        ("<RequireNone>\nRequire all granted\n</RequireNone>", "none"),
+        ("Order allow,deny", "none"),
+        ("Order Allow,Deny\nAllow from all", "wsgi-script"),
+        ("Order allow,deny\nDeny from all\nAllow from all", "none"),
+        ("Order deny,allow", "wsgi-script"),
+        ("Order deny,allow\nAllow from all\nDeny from all", "wsgi-script"),
+        ("Order deny,allow\nDeny from all", "none"),
+        ("Order mutual-failure\nDeny from all\nAllow from all", "none"),
+    ],
+)
+def test_access(translated, access: str, handler: str) -> None:
+    """What nobody may have in Apache is no folder of scripts; what all may have is one, and no remark is made."""
+    found = translated(DIRECTORY.format(f"{SCRIPTS_ON}\n{access}"))
+    assert [one["handler"] for one in found.mapping["directory"]] == [handler]
+    assert [one.meaning for one in found.remarks] == []
+
+
+@pytest.mark.parametrize(
+    "files", ["<Files ~ \\.wsgi$>", "<FilesMatch \\.wsgi$>", "<FilesMatch ^\\.|wsgi>", "<Files *.wsgi>"]
+)
+def test_files_that_are_refused(translated, tmp_path: Path, files: str) -> None:
+    """Only names that begin with a dot are refused here as well; of all others it is told that nobody is refused."""
+    closing = "</FilesMatch>" if "Match" in files else "</Files>"
+    found = translated(f"Alias /a /srv\n{SCRIPTS}{files}\nRequire all denied\n{closing}")
+    assert [one.place for one in found.remarks if "ACCESS IS NOT" in one.meaning] == [f"{tmp_path}/httpd.conf:6"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "names", "meanings"),
+    [
+        (["80", "127.0.0.1:81"], ["*:80", "*:81"], ["port 80", "port 81"]),
+        (["80", "127.0.0.1:81"], ["*:80", "127.0.0.1:81"], ["port 80", "port 81", "127.0.0.1:81"]),
+        (["80"], ["10.0.0.1:80", "[2001:db8::1]:80"], ["10.0.0.1:80", "[2001:db8::1]:80"]),
+        (["80"], ["*:80", "_default_:80"], []),
+        (["80", "443"], ["*:80 *:443", "*"], []),
+    ],
+)
+def test_where_virtual_hosts_answer(translated, listen: list[str], names: list[str], meanings: list[str]) -> None:
+    """A virtual host of one port or address answers on all of them here, which is told: it may be one for few."""
+    hosts = [f"<VirtualHost {one}>\nServerName s{at}.example.com\n</VirtualHost>" for at, one in enumerate(names)]
+    found = translated("\n".join([*(f"Listen {one}" for one in listen), *hosts]))
+    assert [one.meaning.partition(" in Apache")[0] for one in found.remarks] == [
+        f"answers on {one}" for one in meanings
+    ]
 
 
 def test_process_group_of_nobody(translated) -> None:
