@@ -20,7 +20,7 @@ import threading
 from asyncgroups.errors import ChannelClosed, RequestInterrupted
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
-from asyncgroups.worker import environment, module, wsgi
+from asyncgroups.worker import environment, module, region, wsgi
 from asyncgroups.worker.control import Control, FrontEnd, Worker
 from asyncgroups.worker.crew import Crew, Post
 from asyncgroups.worker.environ import EnvironBuilder, header_value
@@ -79,6 +79,7 @@ def run(  # noqa: PLR0913 - plain arguments, because they cross from another int
         is_main=environ is None,
     )
     mod_wsgi.journals.append(journal)
+    region.watch()
     try:
         with _path_lock:
             own = [folder for folder in sys.path if folder not in path]
