@@ -10,7 +10,9 @@ expressions, of which nobody can say what they cover: they are taken to lie wher
 
 import fnmatch
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from asyncgroups.apache.reading import Statement
@@ -22,6 +24,26 @@ from asyncgroups.apache.words import ACCESS, FILES
 __all__ = ["Settling"]
 
 _WILDCARD = re.compile(r"[*?\[]")
+_POSIX = re.compile(r"\[:([a-z]+):\]")
+
+POSIX: Mapping[str, str] = MappingProxyType(
+    {
+        "alnum": "a-zA-Z0-9",
+        "alpha": "a-zA-Z",
+        "blank": r"\ \t",
+        "cntrl": r"\x00-\x1f\x7f",
+        "digit": "0-9",
+        "graph": r"\x21-\x7e",
+        "lower": "a-z",
+        "print": r"\x20-\x7e",
+        "punct": r"\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e",
+        "space": r"\s",
+        "upper": "A-Z",
+        "word": r"\w",
+        "xdigit": "0-9a-fA-F",
+    }
+)
+"""What may stand in brackets in PCRE, and what that is for re."""
 
 NO_EXEC = "without Options ExecCGI Apache answers 403, and no file there is a script here"
 
@@ -278,10 +300,13 @@ def _expression(glob: str) -> str:
 def _covers_file(section: Section, directory: str, path: str) -> bool:
     if "match" not in section.table:
         return _covers(_where(section), directory)
+    # The engine that reads PCRE is not for this room: what re reads otherwise is put into its words.
+    pattern = _POSIX.sub(lambda found: POSIX.get(found[1], found[0]), section.table["match"])
     try:
-        return re.search(section.table["match"], path) is not None
+        with warnings.catch_warnings(action="ignore"):
+            return re.search(pattern, path) is not None
     except re.error:
-        return False
+        return section.denied is True  # rather too much is refused than too little
 
 
 def _may_meet(section: Section, path: str) -> bool:

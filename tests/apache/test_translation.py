@@ -436,6 +436,23 @@ def test_access(translated, access: str, handler: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("expression", "refused"),
+    [
+        ("^/[[:alpha:]]+/", True),
+        ("^/[[:digit:]]+/", False),
+        (r"^/\Qsrv\E/", True),
+        (r"^/s(?R)", True),
+    ],
+)
+def test_expressions_that_refuse(translated, expression: str, refused: bool) -> None:
+    """Whether a mount is refused is read as PCRE reads it; where that is not known, it is."""
+    denied = f"<DirectoryMatch '{expression}'>\nRequire all denied\n</DirectoryMatch>\n"
+    found = translated(f"{denied}WSGIScriptAlias /x /srv/x.wsgi")
+    assert ("mount" not in found.mapping) is refused
+    assert any("is refused by" in one.meaning for one in found.remarks) is refused
+
+
+@pytest.mark.parametrize(
     "files", ["<Files ~ \\.wsgi$>", "<FilesMatch \\.wsgi$>", "<FilesMatch ^\\.|wsgi>", "<Files *.wsgi>"]
 )
 def test_files_that_are_refused(translated, tmp_path: Path, files: str) -> None:
