@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from asyncgroups.errors import GroupNameSyntaxError, GroupNameUnresolved
 
-__all__ = ["DEFAULT_PORTS", "FORBIDDEN", "Facts", "GroupName", "parse", "split_server_name"]
+__all__ = ["DEFAULT_PORTS", "FORBIDDEN", "Caught", "Facts", "GroupName", "parse", "split_server_name"]
 
 LONGEST_VALUE = 255
 """Characters that the value of an environment variable may have to be a group's name."""
@@ -35,6 +35,15 @@ FORBIDDEN: re.Pattern[str] = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\
 """A character that has no place in a name."""
 _NO_VARIABLE = re.compile("[={]")
 _SERVER_NAME = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]++)(?::([0-9]{0,5}))?")
+
+
+class Caught(str):
+    """The value of a variable in which a client has written ``%{``: it is never expanded.
+
+    Else a request that says ``%{GLOBAL}`` where a rule looks would run in the main interpreter.
+    """
+
+    __slots__ = ()
 
 
 class Facts(NamedTuple):
@@ -123,10 +132,12 @@ class GroupName:
             # mod_wsgi drops such a request into the main interpreter, where nobody asked for it to run.
             raise self._unresolved("is empty")
         # Once more, and only once: a second %{ENV:…} could go round in circles.
-        if value in _WHOLE:
+        if value in _WHOLE and not isinstance(value, Caught):
             return _expand(_WHOLE[value], name="", facts=facts)
         if len(value) > LONGEST_VALUE:
             raise self._unresolved(f"has {len(value)} characters; a group's name has {LONGEST_VALUE} at most")
+        if isinstance(value, Caught):
+            raise self._unresolved(f"holds {value!a}, which the client has written: that is not expanded")
         if "%{" in value:
             raise self._unresolved(f"holds {value!a}; only {', '.join(_WHOLE)} are expanded once more")
         if FORBIDDEN.search(value):

@@ -1,7 +1,8 @@
 """The rules that set variables of a request's environment, from its path, its host, its headers.
 
 Law: pure. Facts come in, variables go out; no I/O, no clock, no state.
-Imports the standard library, ``asyncgroups.errors``, ``selection.patterns`` and ``selection.prefixes``.
+Imports the standard library, ``asyncgroups.errors``, ``selection.names``, ``selection.patterns`` and
+``selection.prefixes``.
 
     template  = *( group / variable / "\\" character / character )
     group     = ( "$" / "%" ) DIGIT                  ; of the rule's own match / of the last condition that matched
@@ -27,6 +28,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from asyncgroups.errors import PatternSyntaxError
+from asyncgroups.selection.names import Caught
 from asyncgroups.selection.patterns import Groups, Pattern
 from asyncgroups.selection.prefixes import SEGMENT
 
@@ -111,9 +113,18 @@ class Template:
         return all(source is _Source.LITERAL for source, _ in self.pieces)
 
     def expand(self, moment: _Moment) -> str:
-        """The text for a rule that is being tried."""
-        return "".join(
+        """The text for a rule that is being tried; ``Caught`` where it holds a variable that is not the rule's own."""
+        text = "".join(
             word if source is _Source.LITERAL else moment.look_up(source, word) for source, word in self.pieces
+        )
+        return Caught(text) if "%{" in text and not self._is_ours(moment) else text
+
+    def _is_ours(self, moment: _Moment) -> bool:
+        """Whether the configuration, or an outer ASGI application, has written all of the text."""
+        return all(
+            source is _Source.LITERAL
+            or (source is _Source.ENV and not isinstance(moment.look_up(source, word), Caught))
+            for source, word in self.pieces
         )
 
 

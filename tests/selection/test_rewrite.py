@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncgroups.errors import PatternSyntaxError
+from asyncgroups.errors import GroupNameUnresolved, PatternSyntaxError
+from asyncgroups.selection.names import Facts, parse
 from asyncgroups.selection.rewrite import Condition, Equal, Request, Rule, Rules, Template, path_of
 from asyncgroups.selection.trees import steps
 
@@ -126,6 +127,34 @@ def test_conditions(conditions: list[Condition], expected: str | None) -> None:
     """All conditions have to hold, but for those joined by [OR]; ``%1`` is of the last expression that matched."""
     found = Rules([rule("^/(a)", *conditions, env={"X": "%1"})]).variables(request("/a"))
     assert found.get("X") == expected
+
+
+@pytest.mark.parametrize(
+    ("templates", "group"),
+    [
+        (("%{HTTP:x-tenant}",), None),
+        (("%1",), None),
+        (("$0",), None),
+        ((r"\%{$1}",), None),
+        (("$0", "%{ENV:A}"), None),
+        (("~%1",), None),
+        ((r"\%{GLOBAL}",), ""),
+        ((r"\%{GLOBAL}", "%{ENV:A}"), ""),
+        (("%{ENV:OUTER}",), "www.example.com"),
+    ],
+)
+def test_what_a_client_writes_is_no_variable(templates: tuple[str, ...], group: str | None) -> None:
+    """What a client writes is never expanded in a group's name, least of all to the main interpreter's."""
+    text = "%{GLOBAL}"
+    asked = request(text, x_tenant=text)
+    rules = [rule("%.(GLOBAL).|/", when("%{HTTP:x-tenant}", "(.+)"), env={"A": template}) for template in templates]
+    env = Rules(rules).variables(asked, {"OUTER": "%{SERVER}"})
+    facts = Facts(server_name="www.example.com", port=None, script="/x", env=env, process_env={})
+    if group is not None:
+        assert parse("%{ENV:A}").expand(facts) == group
+        return
+    with pytest.raises(GroupNameUnresolved):
+        parse("%{ENV:A}").expand(facts)
 
 
 def test_nothing_is_left_of_another_rule() -> None:
