@@ -347,8 +347,8 @@ def _negatable(statement: Statement, holds: Callable[[str], bool]) -> bool:
     return not holds(name[1:]) if name.startswith("!") else holds(name)
 
 
-def _is_version(statement: Statement) -> bool:
-    """``<IfVersion [[!]operator] version>``, where a version between slashes is a regular expression."""
+def _is_version(statement: Statement) -> bool | None:
+    """``<IfVersion [[!]operator] version>``, where a version between slashes is a regular expression; None if it is none."""
     relation, version = "=", "".join(statement.arguments)
     if found := _RELATION.match(version):
         longest = re.match(r"!?(?:==|>=|<=|=|>|<|~)", version)
@@ -357,7 +357,10 @@ def _is_version(statement: Statement) -> bool:
     negated = relation.startswith("!")
     relation = relation.removeprefix("!")
     if relation == "~" or version.startswith("/"):
-        holds = re.search(version.strip("/"), ".".join(map(str, VERSION))) is not None
+        try:
+            holds = re.search(version.strip("/"), ".".join(map(str, VERSION))) is not None
+        except re.error:
+            return None
     else:
         wanted = tuple(int(part) for part in version.split(".") if part.isdigit())
         own = VERSION[: len(wanted)]

@@ -192,7 +192,8 @@ class _Translator:
         if not port.isdigit():
             return NO_COUNTERPART
         # Without an address Apache listens on all of IPv4 and IPv6.
-        address = f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - it is asked for
+        host = host if host not in ("", "*") else "0.0.0.0"  # noqa: S104 - it is asked for
+        address = f"{host}:{port}"
         context.table.extend("bind", address, by=statement)
         self._listens[address] = statement
         return None

@@ -59,6 +59,9 @@ class Expression:
             # The position is one in the expression as it was handed on: beyond a "$" it may be off by some characters.
             at = min(getattr(error, "pos", None) or 0, max(len(text) - 1, 0))
             raise PatternSyntaxError(text, (at, at + 1), getattr(error, "msg", str(error))) from None
+        except (ValueError, RecursionError) as error:  # flags that exclude each other; a thousand brackets
+            said = str(error) if isinstance(error, ValueError) else "the expression is nested too deeply"
+            raise PatternSyntaxError(text, (0, len(text)), said) from None
         self.groups: int = compiled.groups
         self._search = compiled.search
 

@@ -52,6 +52,7 @@ WSGIProcessGroup a
     ("text", "expected"),
     [
         ("Listen 8000\nListen 127.0.0.1:1\nListen [::1]:2", {"bind": ["0.0.0.0:8000", "127.0.0.1:1", "[::1]:2"]}),
+        ("Listen *:8000", {"bind": ["0.0.0.0:8000"]}),
         ("ServerName www.example.com:8080", {"server_name": "www.example.com:8080"}),
         ("ServerName https://www.example.com", {"server_name": "www.example.com"}),
         ("SetEnv A b\nSetEnv C\nSetEnv D 'e f'", {"env": {"A": "b", "C": "", "D": "e f"}}),
@@ -396,6 +397,7 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ("<VirtualHost *:80>\nServerName a\nServerAlias w*w *.b c\n</VirtualHost>", 3, "w*w: only '*.' at the"),
         (RULES + "RewriteRule ^/a -\n<VirtualHost *>\nServerName a\n</VirtualHost>", 2, "RewriteOptions Inherit"),
         ("<IfModule mod_ssl.c>\nSetEnv A b\n</IfModule>", 1, "nothing says whether it holds: taken to"),
+        ("<IfVersion ~ (>\nSetEnv A b\n</IfVersion>", 1, "nothing says whether it holds: taken to"),
     ],
 )
 def test_remarks(translated, tmp_path: Path, text: str, line: int, meaning: str) -> None:

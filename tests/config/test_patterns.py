@@ -61,6 +61,7 @@ def test_nocase() -> None:
         ("[z-a]", "bad character range\n    [z-a]\n        ^"),
         ("[a", "unterminated character set\n    [a\n     ^"),
         ("\\", "bad escape (end of pattern)\n    \\\n    ^"),
+        ("(?u)a", "ASCII, LOCALE and UNICODE flags are mutually incompatible\n    (?u)a\n    ^^^^^"),
     ],
 )
 def test_no_expression(expression: str, said: str) -> None:
@@ -80,6 +81,12 @@ HOSTILE = [
     ("a*a*a*a*b", "a" * 8000),
     ("x*$", "x" * 8000 + "y"),
 ]
+
+
+def test_too_many_brackets() -> None:
+    """What the engine cannot read for its depth is refused in words as well."""
+    with pytest.raises(PatternSyntaxError, match="the expression is nested too deeply"):
+        Expression("(" * 3000 + "a" + ")" * 3000)
 
 
 @pytest.mark.parametrize(("expression", "text"), HOSTILE, ids=[expression for expression, _ in HOSTILE])
