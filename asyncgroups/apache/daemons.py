@@ -31,6 +31,8 @@ SECONDS: Mapping[str, str] = MappingProxyType(
 )
 TEXTS: Mapping[str, str] = MappingProxyType({"user": "user", "group": "group", "umask": "umask", "home": "home"})
 LOCALES: Mapping[str, str] = MappingProxyType({"lang": "LANG", "locale": "LC_ALL"})
+EMPTY = frozenset({"python-path", "python-eggs", "lang", "locale"})
+"""Options that say nothing without a value, as mod_wsgi-express writes them."""
 
 MEANINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -61,6 +63,8 @@ def daemon(statement: Statement) -> tuple[str, Table, str | None]:
     said = []
     for option in options:
         key, _, value = option.partition("=")
+        if not value and key in EMPTY:
+            continue
         if (number := NUMBERS.get(key)) and value.lstrip("-").isdigit():
             table[number] = int(value)
         elif (seconds := SECONDS.get(key)) and value.isdigit():

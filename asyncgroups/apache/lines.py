@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 __all__ = ["Line", "arguments_of", "lines_of"]
 
+_NAME = re.compile(r"[\w-]+=(?=[\"'])")
 _ESCAPED = re.compile(r"""\\([\\"'])""")
 
 
@@ -36,8 +37,11 @@ def lines_of(text: str) -> Iterator[Line]:
         yield Line(begun, joined.strip() + "\\")
 
 
-def arguments_of(text: str) -> list[str]:
-    """The arguments in a line: ``argument`` of the grammar, variables expanded or not. Source: ap_getword_conf."""
+def arguments_of(text: str, *, options: bool = False) -> list[str]:
+    """The arguments in a line: ``argument`` of the grammar, variables expanded or not. Source: ap_getword_conf.
+
+    options: whether there are such as ``name='a value'``, which mod_wsgi's directives have. Source: wsgi_parse_option.
+    """
     words: list[str] = []
     position = 0
     while True:
@@ -45,12 +49,14 @@ def arguments_of(text: str) -> list[str]:
             position += 1
         if position >= len(text):
             return words
-        quote = text[position]
+        name = _NAME.match(text, position) if options else None
+        start = name.end() if name is not None else position
+        quote = text[start]
         if quote in "\"'":
-            end = position + 1
+            end = start + 1
             while end < len(text) and text[end] != quote:
                 end += 2 if text[end] == "\\" and text[end + 1 : end + 2] in (quote, "\\") else 1
-            words.append(_unescaped(text[position + 1 : end], quote))
+            words.append(text[position:start] + _unescaped(text[start + 1 : end], quote))
             position = end + 1
         else:
             end = position

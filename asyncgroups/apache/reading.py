@@ -220,7 +220,7 @@ class _Reader:
             self._lines(lines, sections, file=statement.file, depth=depth + 1)
 
     def _statement(self, name: str, raw: str, *, file: str, line: int) -> Statement:
-        words = tuple(arguments_of(self._expanded(raw)))
+        words = tuple(arguments_of(self._expanded(raw), options=name.lower().startswith("wsgi")))
         return Statement(name=name, key=name.lower(), arguments=words, raw=raw, file=file, line=line)
 
     def _expanded(self, text: str) -> str:
@@ -348,7 +348,10 @@ def _negatable(statement: Statement, holds: Callable[[str], bool]) -> bool:
 
 
 def _is_version(statement: Statement) -> bool | None:
-    """``<IfVersion [[!]operator] version>``, where a version between slashes is a regular expression; None if it is none."""
+    """``<IfVersion [[!]operator] version>``, where a version between slashes is a regular expression.
+
+    None where nobody can say.
+    """
     relation, version = "=", "".join(statement.arguments)
     if found := _RELATION.match(version):
         longest = re.match(r"!?(?:==|>=|<=|=|>|<|~)", version)

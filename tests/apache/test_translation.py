@@ -483,6 +483,27 @@ def test_where_virtual_hosts_answer(translated, listen: list[str], names: list[s
     ]
 
 
+def test_quoted_options(translated) -> None:
+    """Options of mod_wsgi's directives may have quoted values, with spaces in them, as mod_wsgi-express writes them."""
+    found = translated(
+        "WSGIDaemonProcess 'a' home='/h h' display-name=\"(it's)\" lang='' locale='C.UTF-8' python-path='' "
+        "python-path='/p q:/r'\nWSGIScriptAlias / '/x y.wsgi' process-group='a' application-group=\"g h\"\n"
+        "SetEnv A b='c\n"
+    )
+    assert found.remarks == ()
+    assert found.mapping["process_group"] == {
+        "a": {
+            "home": "/h h",
+            "display_name": "(it's)",
+            "process_env": {"LC_ALL": "C.UTF-8"},
+            "python_path": ["/p q", "/r"],
+        }
+    }
+    mount = {"path": "/", "script": "/x y.wsgi", "process_group": "a", "application_group": "g h"}
+    assert found.mapping["mount"] == [mount]
+    assert found.mapping["env"] == {"A": "b='c"}
+
+
 def test_process_group_of_nobody(translated) -> None:
     """A process group that nobody has made is told."""
     (remark,) = translated("WSGIProcessGroup a").remarks
