@@ -301,12 +301,17 @@ class _Reader:
             self.problems.append(f"{statement.place}: files include one another more than {DEEPEST_INCLUDE} deep")
             return []
         found = [self._below_root("/")] if pattern.startswith("/") else [self.root]
-        for part in Path(pattern).parts:
-            if part != "/":
-                found = [file for folder in found for file in _fitting(folder, part)]
+        try:
+            for part in Path(pattern).parts:
+                if part != "/":
+                    found = [file for folder in found for file in _fitting(folder, part)]
+            files = [str(file) for one in found for file in _files_in(one)]
+        except OSError as error:  # nobody knows what would be left out
+            self.problems.append(f"{statement.place}: {statement.name}: {error.filename}: {error.strerror}")
+            return []
         if not found and not is_optional:
             self.problems.append(f"{statement.place}: {statement.name}: there is no file {pattern!r}")
-        return [str(file) for one in found for file in _files_in(one)]
+        return files
 
     def _has_module(self, statement: Statement) -> bool | None:
         def has(name: str) -> bool:
@@ -379,19 +384,19 @@ def _is_version(statement: Statement) -> bool | None:
 
 
 def _fitting(folder: Path, part: str) -> list[Path]:
-    """What in a folder fits one component of an Include."""
-    if not re.search(r"[*?\[]", part):
-        one = folder / part
-        return [one] if one.exists() else []
+    """What in a folder fits one component of an Include. Raises OSError where the system does not tell."""
     try:
+        if not re.search(r"[*?\[]", part):
+            os.stat(one := folder / part)
+            return [one]
         names = sorted(os.listdir(folder))
-    except OSError:
+    except FileNotFoundError, NotADirectoryError:
         return []
     return [folder / name for name in names if fnmatch.fnmatchcase(name, part) and name not in (".", "..")]
 
 
 def _files_in(path: Path) -> list[Path]:
-    """A file, or all files below a folder."""
+    """A file, or all files below a folder. Raises OSError."""
     if not path.is_dir():
         return [path]
     return [file for name in sorted(os.listdir(path)) for file in _files_in(path / name)]

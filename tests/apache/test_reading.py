@@ -1,5 +1,7 @@
 """Reading Apache's configuration: the form of its files, what is included, what counts, what is wrong."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -305,3 +307,17 @@ def test_files_that_include_one_another(reading, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"more than {DEEPEST_INCLUDE} deep") as caught:
         reading("Include httpd.conf\n")
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("pattern", ["loop", "loop/*.conf", "loop/a.conf", "."])
+@pytest.mark.parametrize("name", ["Include", "IncludeOptional"])
+def test_what_cannot_be_looked_into(tmp_path: Path, name: str, pattern: str) -> None:
+    """Nobody knows what a folder holds that cannot be looked into: that is a problem, even where it is optional."""
+    # A link to itself: not even root can follow it, as nobody else can enter a folder that is closed.
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "httpd.conf").write_text(f"ServerRoot {tmp_path}\n{name} {pattern}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path / "z" / "httpd.conf")
+    assert "loop" in str(caught.value)
+    assert os.strerror(errno.ELOOP) in str(caught.value)
