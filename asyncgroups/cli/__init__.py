@@ -144,6 +144,8 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
     if places := configuration.asked():
         where = ", ".join(map(printable, places))
         print_out(f"{source}: requests tell which scripts, and so which application groups, there are in {where}")
+    for warning in configuration.warnings():
+        click.echo(f"asyncgroups: {source}: {printable(warning)}", err=True)
     if configuration.remarks:
         told = _count(len(configuration.remarks), "remark")
         click.echo(f"asyncgroups: {told} on what was not translated; asyncgroups migrate {source} lists them", err=True)

@@ -1,7 +1,7 @@
 """The configuration as the rest of the program sees it.
 
 Law: frozen, checked before it is made, and complete: every path absolute, every setting merged.
-May import ``selection``, ``config.model``, ``config.problems``, ``config.sticky`` and ``config.values``.
+May import ``selection``, ``errors``, ``config.model``, ``config.problems``, ``config.sticky`` and ``config.values``.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from asyncgroups.config.problems import lines_of
 from asyncgroups.config.sticky import Sticky
 from asyncgroups.config.values import LogLevel, WsgiApplication
 from asyncgroups.config.words import FileWords
+from asyncgroups.errors import PatternTooSlow
 from asyncgroups.selection import Selection
 from asyncgroups.selection.hosts import VirtualHost, VirtualHosts
 from asyncgroups.selection.mounts import Mount
@@ -152,6 +153,20 @@ class Configuration:
         trees = [host.files.trees for host in hosts if host.files is not None]
         places = [place.partition(" in ")[0] for one in trees for place in (*one.places, *one.patterns)]
         return tuple(dict.fromkeys(places))
+
+    def warnings(self) -> tuple[str, ...]:
+        """What may not be meant, a line each: mounts whose application groups are as many as clients write URLs."""
+        found: dict[str, None] = {}
+        for files in (host.files for host in (self.server, *self.virtual_hosts) if host.files is not None):
+            for place, script in files.trees.fixed:
+                try:
+                    mount, _ = files.merge(place, files.sections.covering(script))
+                except PatternTooSlow:
+                    continue  # so will each of its requests be
+                if mount.application_group.text == "%{RESOURCE}":
+                    sentence = "under %{RESOURCE} each URL that a client writes is a group of its own, of one script"
+                    found[f"{place.partition(' in ')[0]}: {sentence}; give it an application_group"] = None
+        return tuple(found)
 
     def __repr__(self) -> str:
         mounts = sum(1 for mounted in self.mounts() if not mounted.inherited)

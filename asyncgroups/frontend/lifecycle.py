@@ -67,11 +67,13 @@ def _keep_heap() -> None:
     bytes(1024 * 1024)
 
 
-def _say_what_was_not_translated(configuration: Configuration) -> None:
+def _warn(configuration: Configuration) -> None:
     for remark in configuration.remarks[:TOLD_REMARKS]:
         _log.warning("%s", remark)
     if (untold := len(configuration.remarks) - TOLD_REMARKS) > 0:
         _log.warning("%d remarks more: asyncgroups migrate %s lists all of them", untold, configuration.source)
+    for warning in configuration.warnings():
+        _log.warning("%s", warning)
 
 
 class Lifecycle:
@@ -138,7 +140,7 @@ class Lifecycle:
                 configuration = self._configure()
                 _keep_heap()
                 logs.set_up(configuration.log_level, "asyncgroups")
-                _say_what_was_not_translated(configuration)
+                _warn(configuration)
                 process_env = dict(os.environ)
                 selection = configuration.selection(process_env)
                 supervisor = Supervisor(

@@ -84,6 +84,11 @@ class ScriptMatch:
     target: ScriptTarget
     place: str
 
+    @property
+    def script(self) -> str | None:
+        """The path of its script; None where that depends on the URL."""
+        return None if self.target.below else self.target.base
+
     def locate(self, path: str, raw_path: bytes) -> tuple[Candidate, ...] | None:
         """Where the script for a path lies; nowhere, where a name is none; None where the pattern does not match.
 

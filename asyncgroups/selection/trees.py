@@ -114,6 +114,10 @@ class Matching(Protocol):
     def place(self) -> str:
         """Where it stands in the configuration, for messages: ``mount[0]``."""
 
+    @property
+    def script(self) -> str | None:
+        """The path of its script; None where that depends on the URL."""
+
     def locate(self, path: str, raw_path: bytes) -> tuple[Candidate, ...] | None:
         """Where the script for a path lies; nowhere; or None where the pattern is not for this path."""
 
@@ -159,6 +163,11 @@ class Trees:
     def patterns(self) -> tuple[str, ...]:
         """Where the mounts by pattern stand in the configuration, in their order."""
         return tuple(one.place for one in self._matches)
+
+    @property
+    def fixed(self) -> tuple[tuple[str, str], ...]:
+        """The mounts by pattern that have one script for all URLs: their places, and its path."""
+        return tuple((one.place, one.script) for one in self._matches if one.script is not None)
 
     def locate(self, raw_path: bytes, path: str, *, mounted: int = -1) -> tuple[Candidate, ...] | None:
         """Where the script for a path may lie: in one place, in the first of several that exists, or nowhere.

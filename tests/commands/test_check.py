@@ -148,3 +148,20 @@ def test_help_lists_the_exit_statuses(run: Run, command: str) -> None:
     assert result.exit_code == 0
     assert "Exit status: 0 " in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_mounts_whose_groups_clients_choose(run: Run, tmp_path: Path) -> None:
+    """A pattern with one script for all URLs is told, unless its group has a name; others are not."""
+    (tmp_path / "app.wsgi").touch()
+    file = tmp_path / "asyncgroups.toml"
+    file.write_text(
+        "[[mount]]\nmatch = '^/(a|b)'\nscript = 'app.wsgi'\n"
+        "[[mount]]\nmatch = '^/(c|d)'\nscript = 'app.wsgi'\napplication_group = 'x'\n"
+        "[[mount]]\nmatch = '^/e/([^/]+)'\nscript = '\\1/app.wsgi'\n"
+    )
+    result = run("check", str(file))
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"asyncgroups: {file}: mount[0]: under %{{RESOURCE}} each URL that a client writes is a group of its own, of one"
+        " script; give it an application_group\n"
+    )
