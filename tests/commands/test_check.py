@@ -162,6 +162,6 @@ def test_mounts_whose_groups_clients_choose(run: Run, tmp_path: Path) -> None:
     result = run("check", str(file))
     assert result.exit_code == 0
     assert result.stderr == (
-        f"asyncgroups: {file}: mount[0]: under %{{RESOURCE}} each URL that a client writes is a group of its own, of one"
-        " script; give it an application_group\n"
+        f"asyncgroups: {file}: mount[0]: under %{{RESOURCE}} each URL that a client writes is a group of its own,"
+        " of one script; give it an application_group\n"
     )
