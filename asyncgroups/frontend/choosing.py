@@ -4,6 +4,7 @@ Imports ``selection``, ``frontend.scripts``, ``frontend.loops``, ``errors``. Gua
 
 - A file system that a client's URL leads to is asked in a thread, never in the one of an event loop. Only the scripts
   that the configuration names itself are asked for where the request is, at most once a second each.
+- A script that was found is known for ``KNOWN_FOR``; no more than ``MOST_KNOWN`` are. That there is none is not kept.
 - No more than ``THREADS`` look at once, and no more than ``WAITING`` requests wait for them. A further thread is
   started only when something waits and none has taken anything up for ``PATIENCE``.
 - A search takes ``timeouts.queue`` at the most, and then is given up, as it is with a cancellation. The thread that is
@@ -25,6 +26,7 @@ from asyncgroups.frontend import loops
 from asyncgroups.frontend.scripts import find, is_missing
 from asyncgroups.selection import Choice, Found, Search, Selection
 from asyncgroups.selection.mounts import Version
+from asyncgroups.selection.trees import Candidate, steps
 
 __all__ = ["Scripts", "look", "version_of"]
 
@@ -39,6 +41,13 @@ PATIENCE = 0.01
 
 IDLE = 10.0
 """Seconds after which a thread that has nothing to do ends."""
+
+KNOWN_FOR = 0.1
+"""Seconds for which a script that was found is where it was. A busy event loop and the threads are in each other's way
+(the GIL): with a search for each request one script in a user's directory answered a third of what it does."""
+
+MOST_KNOWN = 1024
+"""Scripts that are known to have been found, at most; then all are forgotten."""
 
 FRESH = 1.0
 """Seconds for which it is known what a script is that the configuration names."""
@@ -165,19 +174,29 @@ class _Seekers:
                         return None
 
 
+# Files of one virtual host, by identity: they live as long as the selection. What has led to the script, the URL of
+# that, the number of names below it, and the script's path.
+type _Key = tuple[int, str, str, int, str]
+
+
+def _key(search: Search, candidate: Candidate, depth: int, path: str) -> _Key:
+    return id(search.files), candidate.place, candidate.url, depth, path
+
+
 class Scripts:
     """The scripts of one configuration.
 
     selection: what asks for them. timeout: seconds that a search may take, 0 for any time.
     """
 
-    __slots__ = ("_seekers", "_selection", "_timeout", "_versions")
+    __slots__ = ("_known", "_seekers", "_selection", "_timeout", "_versions")
 
     def __init__(self, selection: Selection, *, timeout: float) -> None:
         self._selection = selection
         self._timeout = timeout
         self._seekers = _Seekers()
         self._versions: dict[str, tuple[float, Version]] = {}
+        self._known: dict[_Key, tuple[float, Found]] = {}
 
     def __repr__(self) -> str:
         return f"<Scripts: {self._seekers!r}>"
@@ -189,7 +208,11 @@ class Scripts:
         """
         try:
             if isinstance(choice, Search):
-                return self._selection.found(choice, await self._find(choice))
+                found = self._recall(choice)
+                if found is None:
+                    found = await self._find(choice)
+                    self._keep(choice, found)
+                return self._selection.found(choice, found)
             mount = choice.mount
             if mount.script is None or not mount.script_reloading:
                 return choice
@@ -214,6 +237,34 @@ class Scripts:
         if task.found is None:
             raise FilesUnreachable(f"the script was not found within {timeout:g} s (timeouts.queue)")
         return task.found
+
+    def _keep(self, search: Search, found: Found) -> None:
+        candidate = found.candidate
+        depth = found.script_name.count("/") - candidate.url.count("/")
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[_key(search, candidate, depth, found.path)] = time.monotonic() + KNOWN_FOR, found
+
+    def _recall(self, search: Search) -> Found | None:
+        """The script that was found a moment ago for a URL that begins as this one does; None where that is not known.
+
+        As in ``scripts.find`` the first name that is a file's is the script's.
+        """
+        if not self._known:
+            return None
+        now = time.monotonic()
+        for candidate in search.candidates:
+            path, depth, end = "/".join([candidate.base.rstrip("/"), *candidate.below]) or "/", 0, 0
+            names = steps(candidate.rest)
+            while True:
+                known = self._known.get(_key(search, candidate, depth, path))
+                if known is not None and now < known[0]:
+                    return known[1]._replace(candidate=candidate, path_info=candidate.rest[end:])
+                step = next(names, None)
+                if step is None or not step.name:
+                    break
+                path, depth, end = f"{path.rstrip('/')}/{step.name}", depth + 1, step.end
+        return None
 
     def _known_version(self, path: str) -> Version:
         """What a script is that the configuration names, or was a moment ago. Raises ScriptNotFound, OSError."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -134,6 +135,48 @@ async def test_users(scripts: Scripts, selection: Selection, tmp_path: Path) -> 
         f"'{tmp_path}/first/bob': No such file or directory; "
         f"'{tmp_path}/second/bob/app.wsgi': No such file or directory"
     )
+
+
+async def test_what_is_known(
+    scripts: Scripts, selection: Selection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found is known for a while, for all URLs that begin as its own; then it is looked for again."""
+    now = 1000.0
+    monkeypatch.setattr(choosing, "time", SimpleNamespace(monotonic=lambda: now))  # the event loop has its own
+    looked: list[Search] = []
+    monkeypatch.setattr(choosing, "look", lambda one: (looked.append(one), look(one))[1])
+    for user in ("/~alice", ""):
+        looked.clear()
+        for rest in ("/a", "/../%2F", ""):
+            chosen = await scripts.settle(search(selection, f"{user}//app.wsgi{rest}"))
+            assert chosen.path_info == rest.encode()
+            assert chosen.application_group == f"www.example.com|{user}/app.wsgi"
+        assert len(looked) == 1
+    for other in (
+        "/App.wsgi",
+        "/app.wsgi.bak",
+        "/~bob/app.wsgi",
+        "/.app.wsgi",
+        "/%2Fapp.wsgi",
+        "/~alice/alice/app.wsgi",
+    ):
+        with pytest.raises(ScriptNotFound):
+            await scripts.settle(search(selection, other))
+    (tmp_path / "app.wsgi").unlink()
+    assert (await scripts.settle(search(selection, "/app.wsgi"))).mount.script == f"{tmp_path}/app.wsgi"
+    now += choosing.KNOWN_FOR
+    with pytest.raises(ScriptNotFound):
+        await scripts.settle(search(selection, "/app.wsgi"))
+
+
+async def test_what_is_known_is_bounded(
+    scripts: Scripts, selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than so many scripts are known."""
+    monkeypatch.setattr(choosing, "MOST_KNOWN", 2)
+    for path in ("/app.wsgi", "/~alice/app.wsgi", "/app.wsgi/x") * 2:
+        await scripts.settle(search(selection, path))
+        assert len(scripts._known) <= 2
 
 
 @pytest.mark.parametrize(

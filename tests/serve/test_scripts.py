@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from asyncgroups import ApplicationGroups, config
 from asyncgroups.explanation import Target, explain
 from tests.oracle import tree
+from tests.serving import until
 
 # The seed document's snippet, in our words; and a document root with scripts beside other files.
 SITE = """\
@@ -278,11 +279,11 @@ def test_a_rule_that_takes_too_long(ask: Ask, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_script_that_is_gone(ask: Ask, root: Path) -> None:
-    """A script that is deleted is not found any more, and found when it is back."""
+    """A script that is deleted is not found any more, a moment later, and found when it is back."""
     path = root / "htdocs/gone.wsgi"
     path.write_text(tree.APPLICATION)
     assert ask(b"/gone.wsgi").status == 200
     path.unlink()
-    assert ask(b"/gone.wsgi").status == 404
+    until(lambda: ask(b"/gone.wsgi").status == 404, 10)
     path.write_text(tree.APPLICATION)
     assert ask(b"/gone.wsgi").status == 200
