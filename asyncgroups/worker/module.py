@@ -196,7 +196,7 @@ def _expect_end() -> None:
     """Have ``stop`` called where the program ends by itself; see ``host.ending`` for where it is ended."""
     try:
         # Private, and the only hook that runs before threads are joined: mod_wsgi has these subscribers for them.
-        threading._register_atexit(stop)  # type: ignore[attr-defined]
+        threading._register_atexit(stop)  # type: ignore[attr-defined]  # private
     except RuntimeError:
         pass  # too late: the program ends already
 

@@ -99,7 +99,7 @@ def _digest(path: bytes) -> str:
     try:
         import _md5  # type: ignore[import-not-found]  # noqa: PLC0415 - typeshed has it not; hashlib would load OpenSSL
     except ImportError:  # a Python that was built without it
-        import hashlib as _md5  # noqa: PLC0415
+        import hashlib as _md5  # noqa: PLC0415 - as above
     digest: str = _md5.md5(path, usedforsecurity=False).hexdigest()
     return digest
 
