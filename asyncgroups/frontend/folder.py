@@ -6,6 +6,8 @@ Guarantees:
 - It goes with the server, or with its last daemon process where the server was killed. Where those could not, since
   they were killed as well, are another user's or an old Python, it goes as soon as a server of the same user makes
   another one: as long as its own server lives it is locked, so that no other takes it for one that was left behind.
+- Several threads may remove it, at once as well: the server's end and the end of the last process meet here. Each of
+  them returns when it has gone, and its descriptor is closed once.
 """
 
 import fcntl
@@ -13,6 +15,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from contextlib import suppress
 
@@ -38,17 +41,22 @@ class Folder:
         if len(os.fsencode(self.path)) > _LONGEST:
             os.rmdir(self.path)
             raise OSError(f"the path of a socket in {self.path!r} would be too long: TMPDIR should name another folder")
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        self._removing = threading.Lock()
+        self._locked: int | None = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            fcntl.flock(self._locked, fcntl.LOCK_EX)
 
     def __repr__(self) -> str:
         return f"<Folder {self.path}>"
 
     def remove(self) -> None:
-        """With all that is in it. Once."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        """With all that is in it. In any thread; once it has gone it stays so."""
+        with self._removing:
+            if self._locked is None:
+                return
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._locked)
+            self._locked = None
 
 
 def _sweep(entry: os.DirEntry[str]) -> None:

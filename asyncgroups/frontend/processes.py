@@ -174,7 +174,6 @@ class ProcessGroup:
             was_asked = process.was_drained or self._is_closing
             if self.is_winding_up and not self._processes and self._folder is not None:
                 self._folder.remove()
-                self._folder = None
             is_short = self._free_slot() is not None
             if not was_asked:
                 self._delay.begin(failed=not had_answered)
@@ -325,9 +324,8 @@ class ProcessGroup:
             ]
             if process.interpreters:
                 process.quit()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.remove()  # nobody connects any more, and the server's own end may be nearer than theirs
+        if self._folder is not None:
+            self._folder.remove()  # nobody connects any more, and the server's own end may be nearer than theirs
         for process in processes:
             if not process.join(until - time.monotonic()):
                 process.kill()

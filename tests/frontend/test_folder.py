@@ -1,12 +1,15 @@
 """The folders of daemon processes' sockets: what was left behind goes with the next one, and nothing else."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,33 @@ def test_a_folder(place: Path) -> None:
     (path / "1.sock").touch()
     folder.remove()
     assert list(place.iterdir()) == []
+
+
+def test_two_that_remove_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's end and that of the last process: both return when it has gone, and no other's file is closed."""
+    folder = Folder()
+    inside, go_on = threading.Event(), threading.Event()
+    rmtree = shutil.rmtree
+
+    def slow(path: str, *, ignore_errors: bool) -> None:
+        inside.set()
+        assert go_on.wait(10)
+        rmtree(path, ignore_errors=ignore_errors)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as threads:
+        patch.setattr(shutil, "rmtree", slow)
+        first = threads.submit(folder.remove)
+        assert inside.wait(10)
+        second = threads.submit(folder.remove)
+        with pytest.raises(TimeoutError):
+            second.result(0.05)
+        go_on.set()
+        first.result(10)
+        second.result(10)
+    assert list(place.iterdir()) == []
+    with open(os.devnull, "rb") as mine:  # it has the number that the folder's had
+        folder.remove()
+        assert mine.read() == b""
 
 
 def test_one_whose_server_was_killed(place: Path) -> None:
