@@ -159,8 +159,11 @@ def tests(session: nox.Session) -> None:
     # Three at a time, whatever the machine: much of a test is waiting, and some count milliseconds. A file's tests stay
     # together, for they share servers.
     parallel = ["-n", "3", "--dist", "loadfile"]
+    # The examples of the property tests are the same in each run, and as slow as the machine makes them;
+    # `-- --hypothesis-profile=default` looks for others.
+    examples = ["--hypothesis-profile=ci"]
     # Each interpreter imports for itself: without cached bytecode each would compile the frameworks for itself too.
-    session.run("python", "-m", "pytest", *parallel, *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
+    session.run("python", "-m", "pytest", *parallel, *examples, *session.posargs, env={"PYTHONDONTWRITEBYTECODE": None})
 
 
 @nox.session(python="3.14", requires=["pythons"], default=False)

@@ -243,7 +243,7 @@ def machine(fakes: Any) -> type[RuleBasedStateMachine]:  # noqa: C901 - many sma
                     if ticket.worker is not None:
                         self.serve(ticket, ticket.worker)
             for member in [one for one in self.members if one.interpreter.failing]:  # type: ignore[attr-defined]
-                if member.state is State.RETIRED:
+                if member in self.members and member.state is State.RETIRED:  # one end may bring about another
                     self.end(member)  # its process is found dead in the end
 
         def serve(self, ticket: Any, worker: Any) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -106,7 +106,7 @@ def ask(root: Path) -> Iterator[Ask]:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": unquote(raw_path.decode("latin-1"), errors="replace"),
+            "path": unquote_to_bytes(raw_path).decode(errors="replace"),
             "raw_path": raw_path,
             "query_string": b"",
             "root_path": "",

@@ -258,7 +258,7 @@ def test_a_look_at_the_next_frame(frames: list[tuple[int, bytes]], cuts: list[in
     assert reader.next() is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_frames_out_of_noise(pieces: list[bytes]) -> None:
     """Noise makes frames, or a ProtocolError, and never a frame beyond the bound."""

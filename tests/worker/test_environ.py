@@ -62,7 +62,7 @@ def build(headers=(), env=(), builder: EnvironBuilder = BUILDER, **parts: bytes)
     return builder.build(request(headers, env, **parts), None)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40) | st.text("%0aAfFgG/é", max_size=30).map(str.encode))
 @example(b"%FF%00%2f%")
 @example(b"%%41")
