@@ -317,11 +317,9 @@ class ProcessGroup:
         processes = self.processes
         quit_at = until - min(1.0, max(0.0, until - time.monotonic()) / 4)
         for process in processes:
-            left += [
-                interpreter.label
-                for interpreter in list(process.interpreters)
-                if not interpreter.join(quit_at - time.monotonic())
-            ]
+            with self._lock:  # without it the last one might be gone from there, and its process not told to quit yet
+                interpreters = list(process.interpreters)
+            left += [one.label for one in interpreters if not one.join(quit_at - time.monotonic())]
             if process.interpreters:
                 process.quit()
         if self._folder is not None:

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 
 from asyncgroups.config import KeySource, ProcessSettings, Sticky
 from asyncgroups.frontend import loops
+from asyncgroups.frontend.folder import Folder
 from asyncgroups.frontend.preload import load_in
+from asyncgroups.frontend.process import DaemonProcess
+from asyncgroups.frontend.processes import ProcessGroup
 from tests.scripts.site import Answer, Site
 
 pytestmark = pytest.mark.anyio
@@ -316,6 +320,36 @@ async def test_the_end_during_a_reload(tmp_path: Path) -> None:
             assert site.supervisor.reloading is not None
             assert not site.supervisor.reloading._reloads
             assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+async def test_the_end_waits_until_processes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sockets by which they are told to quit do not go before, so that none has to be killed for its end."""
+    told, remove, join = DaemonProcess.quit, Folder.remove, ProcessGroup.join
+    asked, removed = threading.Event(), threading.Event()
+
+    def quit_late(process: DaemonProcess) -> None:
+        asked.set()
+        removed.wait(0.3)
+        told(process)
+
+    def remove_it(folder: Folder) -> None:
+        removed.set()
+        remove(folder)
+
+    def join_late(group: ProcessGroup, until: float) -> list[str]:
+        assert asked.wait(10)
+        return join(group, until)
+
+    monkeypatch.setattr(DaemonProcess, "quit", quit_late)
+    monkeypatch.setattr(Folder, "remove", remove_it)
+    monkeypatch.setattr(ProcessGroup, "join", join_late)
+    site, chosen, count = made(tmp_path, "one")
+    async with site:
+        await everywhere(site, site.write("app.wsgi", "one"), count, **chosen)
+        (group,) = site.supervisor.process_groups.all
+        (process,) = group.processes
+        assert await anyio.to_thread.run_sync(site.supervisor.stop) == []
+        assert process.status == 0
 
 
 async def test_in_main_interpreters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
