@@ -3,7 +3,8 @@
 To a front end each of its channels is a worker, and its pool sees that there are no more of them than threads. Several
 front ends that share a daemon process do not know of each other: there the crew sees to it. Guarantees:
 
-- A post belongs to one thread, to whoever has claimed it, or is parked; whoever has it may read its channel.
+- A post belongs to one thread, to whoever has claimed it, or is parked; whoever has it may read its channel. A thread
+  takes each post that it gets, also one that was its own before: others may have had it meanwhile.
 - Where there is a limit there are never more threads than that, and none before it is needed. There are as many as
   there are posts, up to the limit.
 - As long as there are no more posts than that, each has a thread that waits for it. With more of them, a thread that
@@ -45,7 +46,7 @@ class Post:
         raise NotImplementedError
 
     def serve(self, crew: Crew) -> Post:
-        """Do what comes over the channel, until ``crew.wait`` returns another post; that one.
+        """Do what comes over the channel, until ``crew.wait`` returns a post to be taken; that one.
 
         Raises ChannelClosed when there will be no more.
         """
@@ -111,7 +112,7 @@ class Crew:
 
     def claim(self, post: Post) -> bool:
         """Take ``post`` if it is parked; whether it was. Whoever has it parks it again."""
-        return self._parked.pop(post.descriptor, None) is not None
+        return self._unpark(post.descriptor) is not None
 
     def dismiss(self, post: Post) -> bool:
         """End the channel of ``post`` if it is parked, whatever has come over it; whether it was."""
@@ -130,11 +131,11 @@ class Crew:
 
     # By a thread ------------------------------------------------------------------------------------------------------
 
-    def wait(self, post: Post) -> Post:
-        """A post that is ready, for a thread that has nothing to do for its own."""
+    def wait(self, post: Post) -> Post | None:
+        """For a thread that has nothing to do for its ``post``: None when that is ready, or the one to take instead."""
         assert post.idle is not None
         if self._posts <= (self._limit or 0) and post.idle.poll()[0][0] == post.descriptor:
-            return post
+            return None
         self.park(post)
         return self._next()
 
@@ -165,18 +166,23 @@ class Crew:
     def park(self, post: Post) -> None:
         """Give ``post`` to whoever gets free."""
         assert self._ready is not None
-        self._parked[post.descriptor] = post
-        if post.is_known:
-            self._ready.modify(post.descriptor, select.EPOLLIN | select.EPOLLONESHOT)
-        else:
-            post.is_known = True
-            self._ready.register(post.descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+        with self._lock:  # nobody gets it, parks it again or closes it in between
+            self._parked[post.descriptor] = post
+            if post.is_known:
+                self._ready.modify(post.descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+            else:
+                post.is_known = True
+                self._ready.register(post.descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _unpark(self, descriptor: int) -> Post | None:
+        with self._lock:
+            return self._parked.pop(descriptor, None)
 
     def _next(self) -> Post:
         assert self._ready is not None
         while True:
             for descriptor, _ in self._ready.poll(maxevents=1):
-                post = self._parked.pop(descriptor, None)
+                post = self._unpark(descriptor)
                 if post is not None:  # else it has been claimed
                     return post
 

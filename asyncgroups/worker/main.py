@@ -177,7 +177,7 @@ class _Worker(Worker):
                 if self.idle is None:
                     kind, payload = channel.receive()
                 else:
-                    if not is_ready and channel.peek() < 0 and (other := crew.wait(self)) is not self:
+                    if not is_ready and channel.peek() < 0 and (other := crew.wait(self)) is not None:
                         return other
                     is_ready = False
                     if (frame := channel.receive_nowait()) is None:

@@ -243,7 +243,7 @@ class Mark(Post):
             if not byte:
                 raise ChannelClosed("over")
             self.marks.append(self.name)
-            if (other := crew.wait(self)) is not self:
+            if (other := crew.wait(self)) is not None:
                 return other
 
     def part(self) -> None:
@@ -264,6 +264,65 @@ def test_who_waits_longest_is_next() -> None:
     begin.set()
     assert crew.join(time.monotonic() + PATIENCE) == 0
     assert marks == list("abcde" * 50)
+
+
+class Owned(Mark):
+    """Notes whether who serves it is who has taken it last."""
+
+    def take(self, region: Region) -> None:
+        self.owner = threading.get_ident()
+
+    def serve(self, crew: Crew) -> Post:
+        while True:
+            byte = self.channel._socket.recv(1)
+            if not byte:
+                raise ChannelClosed("over")
+            self.marks.append("its owner" if self.owner == threading.get_ident() else "a stranger")
+            if (other := crew.wait(self)) is not None:
+                return other
+
+
+def test_a_thread_that_gets_its_own_post_back() -> None:
+    """It takes it again, for another one may have had it meanwhile."""
+    marks: list[str] = []
+    crew = Crew(name="GLOBAL", limit=1, daemon=True)
+    posts = [Owned(name, marks, threading.Event()) for name in "ab"]
+    for number, post in enumerate(posts):
+        crew.add(post, number)
+    posts[0].near.say(b"x")
+    until(lambda: marks and crew.claim(posts[0]), what="the thread's wait, in which it has parked its post")
+    posts[0].take(Region())
+    posts[0].near.say(b"x")
+    crew.park(posts[0])
+    for post in posts:
+        post.near._socket.shutdown(socket.SHUT_WR)
+    assert crew.join(time.monotonic() + PATIENCE) == 0
+    assert marks == ["its owner"] * 2
+
+
+def test_a_claim_while_a_post_is_being_parked() -> None:
+    """It comes before, or after: in between another thread might park it as well, or close it."""
+    crew = Crew(name="GLOBAL", limit=1, daemon=True)
+    post = Mark("a", [], threading.Event())
+    claims: list[bool] = []
+    real = crew._ready
+
+    class Slow:
+        """Stands for the crew's ``select.epoll``."""
+
+        def register(self, descriptor: int, events: int) -> None:
+            claiming.start()
+            claiming.join(0.2)
+            assert claims == []
+            assert real is not None
+            real.register(descriptor, events)
+
+    claiming = threading.Thread(target=lambda: claims.append(crew.claim(post)))
+    crew._ready = Slow()  # type: ignore[assignment]
+    crew.park(post)
+    claiming.join(PATIENCE)
+    assert claims == [True]
+    post.part()
 
 
 def test_an_interrupt_is_for_its_own_front_end(share: Callable[[int], Shared], held: Held) -> None:
