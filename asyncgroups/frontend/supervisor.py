@@ -45,8 +45,8 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger("asyncgroups")
 
-_MARGIN = 0.25
-"""Seconds before the end of the interrupt time in which an orderly stop has to be over."""
+_MARGIN = 0.25, 1.0
+"""Least and most seconds, before the end of the interrupt time, that are for what comes after the interpreters' end."""
 
 
 class Supervisor:
@@ -399,23 +399,24 @@ class Supervisor:
         """
         self.drain()
         assert self._end_at is not None
+        margin = min(max(self.timeouts.interrupt / 4, _MARGIN[0]), _MARGIN[1])
+        end_at, left_at = self._end_at - margin, self._end_at - margin / 2  # the rest is for GLOBAL's atexit functions
         with self._lock:
             self._closing = True
             alive = dict(self._alive)
             groups = self.process_groups.all
         for group in groups:
-            group.stop(self._end_at - _MARGIN - time.monotonic())
+            group.stop(end_at - time.monotonic())
         for interpreter, pool in alive.items():
             pool.retire()
-            interpreter.stop(self._end_at - _MARGIN - time.monotonic())
+            interpreter.stop(end_at - time.monotonic())
         for interpreter in alive:
-            # What is left then is for the atexit functions in GLOBAL.
-            interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
+            interpreter.join(left_at - time.monotonic())
         for interpreter in self._failed:
-            interpreter.join(self._end_at - _MARGIN / 2 - time.monotonic())
+            interpreter.join(left_at - time.monotonic())
         if self.reloading is not None:
-            self.reloading.join(self._end_at - _MARGIN / 2)
-        in_processes = [name for group in groups for name in group.join(self._end_at - _MARGIN / 2)]
+            self.reloading.join(left_at)
+        in_processes = [name for group in groups for name in group.join(left_at)]
         if in_processes and not self._stopped:
             _log.error("these application groups were ended by force: %s", ", ".join(sorted(in_processes)))
         with self._lock:

@@ -127,7 +127,7 @@ def ended_in_time(server: Server, interrupt: float = INTERRUPT) -> bool:
 def test_stuck_groups_do_not_hold_up_the_end(site: Site, ask: Ask, tmp_path: Path) -> None:
     """Applications that loop, defy the interrupt or hang in C: the others' atexit functions run, the status is 0."""
     stuck = {f"/{name}": f"stop_{name}:application" for name in STUCK}
-    interrupt = 1.8  # seven groups, of which some want the processors for themselves, end within that
+    interrupt = 2.4  # seven groups, of which some want the processors for themselves, end within that
     config = site(
         timeouts(GRACEFUL, interrupt) + mounts(stuck | {"/well": "stop_waits:whoami", "/global": "stop_waits:whoami"})
     )
