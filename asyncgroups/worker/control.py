@@ -54,6 +54,8 @@ class Worker(Post):
         self.region: Region | None = None
         """Of the thread that serves it."""
         self.thread: int = 0
+        self.forgone: int = 0
+        """The exchange that the last interrupt was for: where that has come first it ends as soon as it begins."""
         self._control = control
         self._front_end = front_end
         self._number = number
@@ -76,22 +78,25 @@ class Worker(Post):
             self._control.parting.notify_all()
 
     def interrupt(self, exchange: int) -> None:
-        """Raise RequestInterrupted in the thread that runs ``exchange``, if there is one."""
+        """Raise RequestInterrupted in the thread that runs ``exchange``, or is about to."""
+        self.forgone = exchange  # before the region is looked at, which its thread enters before it looks at this
         region, where = self.region, _stack(sys._current_frames().get(self.thread))
         if region is not None and region.interrupt(self.key(exchange)):
-            self._say(exchange, f"the request is interrupted; it is at:\n{where}")
+            self.say(exchange, f"the request is interrupted; it is at:\n{where}")
 
     def forgo(self, exchange: int) -> None:
         """End ``exchange`` if it is the next one. For who has claimed it. Raises ChannelClosed, ProtocolError."""
+        self.forgone = exchange  # a part of it may still be on its way
         if messages.begun(self.channel.look()) != exchange:
             return
         while (frame := self.channel.receive_nowait()) is not None:
             if frame[0] in (messages.REQUEST, messages.LOAD, messages.RELOAD):
                 self.channel.send(messages.frame(messages.FAILED, b"RequestInterrupted") + messages.DONE_FRAME)
-                self._say(exchange, "the request is interrupted; no thread was free to begin it")
+                self.say(exchange, "the request is interrupted; no thread was free to begin it")
                 return
 
-    def _say(self, exchange: int, text: str) -> None:
+    def say(self, exchange: int, text: str) -> None:
+        """Log ``text`` for ``exchange``."""
         self._front_end.outlet.tell(messages.record(ERROR, exchange, text))
 
 

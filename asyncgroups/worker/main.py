@@ -258,15 +258,23 @@ class _Worker(Worker):
         try:
             try:
                 region.enter(self.key(exchange.number))
-                action()
+                if self.forgone != exchange.number:
+                    action()
+                else:
+                    error = RequestInterrupted()  # not raised: one that is aimed just now will be
             except RequestInterrupted:
                 raise
             except BaseException as raised:
                 error = raised
             if region.leave():
                 self._let_go()
+            elif error is not None and isinstance(error, RequestInterrupted):
+                self.say(exchange.number, "the request is interrupted; it had not begun")
         except RequestInterrupted as interrupted:
-            is_ours = region.leave()
+            try:
+                is_ours = region.leave()
+            except RequestInterrupted:  # that was the application's own, and this one has hit at the very beginning
+                is_ours = region.leave()
             self._let_go()
             error = interrupted
             if not is_ours:  # mod_wsgi.RequestTimeout, raised by the application itself

@@ -21,7 +21,7 @@ from asyncgroups.worker.control import Worker
 from asyncgroups.worker.crew import Crew, Post
 from asyncgroups.worker.region import Region
 from tests.serving import until
-from tests.worker.test_main import PATIENCE, Side, apps, hello, spin
+from tests.worker.test_main import PARTS, PATIENCE, Side, apps, hello, spin
 
 __all__ = ["apps"]
 
@@ -325,6 +325,20 @@ def test_a_claim_while_a_post_is_being_parked() -> None:
     post.part()
 
 
+def test_a_claim_of_a_post_that_has_ended() -> None:
+    """It does not get another one, whose channel has the number that this one's had."""
+    crew = Crew(name="GLOBAL", limit=1, daemon=True)
+    ended = Mark("ended", [], threading.Event())
+    ended.part()
+    parked = Mark("parked", [], threading.Event())
+    parked.descriptor = ended.descriptor
+    crew._parked[ended.descriptor] = parked
+    assert not crew.claim(ended)
+    assert not crew.dismiss(ended)
+    assert crew.claim(parked)
+    parked.part()
+
+
 def test_an_interrupt_is_for_its_own_front_end(share: Callable[[int], Shared], held: Held) -> None:
     """Both have a worker 1 that runs exchange 5: the interrupt of one of them hits its own, and tells it alone."""
     shared = share(2)
@@ -380,6 +394,25 @@ def test_an_interrupt_before_the_beginning(share: Callable[[int], Shared], held:
     held.gone.set()
     worker.until(DONE)
     assert ask(waiting, 8)
+    assert held.calls == 1
+
+
+def test_an_interrupt_before_all_of_a_request_has_come(share: Callable[[int], Shared], held: Held) -> None:
+    """It is not forgotten: the request is not begun when the rest has come."""
+    shared = share(1)
+    first, second = shared.front_ends[0], shared.enter()
+    worker, waiting = first.worker(), second.worker()
+    worker.request(1, "t3_apps:held")
+    assert held.has_begun()
+    request = messages.start(messages.REQUEST, messages.request(7, (b"t3_apps:held", *PARTS), [], []), b"", complete=True)
+    waiting.say(request[:60])
+    second.control.say(messages.numbers(messages.INTERRUPT, 1, 7))
+    second.control.say(messages.frame(messages.PING))
+    second.control.until(messages.PONG)
+    waiting.say(request[60:])
+    held.gone.set()
+    assert waiting.until(DONE)[-2:] == [(messages.FAILED, b"RequestInterrupted"), (DONE, b"")]
+    assert second.record("it had not begun").exchange == 7
     assert held.calls == 1
 
 

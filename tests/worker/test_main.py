@@ -364,6 +364,42 @@ def test_an_interrupt_hits_the_exchange_it_names(interpreter: Interpreter, apps:
     let_go.set()
 
 
+@pytest.mark.parametrize("when", ["read", "begun"])
+def test_an_interrupt_before_an_exchange_begins(
+    interpreter: Interpreter, apps: Any, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """One that comes while the worker reads its request, or takes it up, ends it: the application is not called."""
+    calls: list[int] = []
+    there, go_on = threading.Event(), threading.Event()
+
+    def held(function: Callable[..., Any]) -> Callable[..., Any]:
+        def hold(*arguments: Any) -> Any:
+            there.set()
+            assert go_on.wait(PATIENCE)
+            return function(*arguments)
+
+        return hold
+
+    apps.application = lambda environ, start_response: calls.append(1) or hello(environ, start_response)
+    worker = interpreter.worker()
+    assert worker.exchange(1, "t3_apps:application")[-1] == messages.DONE
+    with monkeypatch.context() as patch:
+        if when == "read":
+            patch.setattr(messages, "parse_request", held(messages.parse_request))
+        else:
+            patch.setattr(Region, "enter", held(Region.enter))
+        worker.request(2, "t3_apps:application")
+        assert there.wait(PATIENCE)
+        interpreter.interrupt(1, 2)
+        interpreter.control.say(messages.frame(messages.PING))
+        interpreter.control.until(messages.PONG)
+        go_on.set()
+        assert worker.until(messages.DONE) == [(messages.FAILED, b"RequestInterrupted"), (messages.DONE, b"")]
+    assert interpreter.record("the request is interrupted").exchange == 2
+    assert worker.exchange(3, "t3_apps:application")[-1] == messages.DONE
+    assert len(calls) == 2
+
+
 def test_what_an_application_makes_of_its_interrupt_is_logged(interpreter: Interpreter, apps: Any) -> None:
     """An exception of its own, raised from the interrupt, is told with its traceback like any other."""
     entered = threading.Event()
@@ -582,6 +618,27 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
     assert len(aimed) > 20
     if action is work:
         assert len(hit) > 20
+
+
+def test_an_interrupt_in_the_wake_of_an_application_s_own(
+    interpreter: Interpreter, apps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hit where the worker takes note of the other one, and does not end the worker."""
+    leave = Region.leave
+
+    def leave_late(region: Region) -> bool:
+        if not region._aimed:
+            assert region.interrupt(1)
+        return leave(region)
+
+    def raises(environ: Any, start_response: Any) -> list[bytes]:
+        monkeypatch.setattr(Region, "leave", leave_late)
+        raise sys.modules["mod_wsgi"].RequestTimeout
+
+    apps.raises, worker = raises, interpreter.worker()
+    assert worker.exchange(1, "t3_apps:raises")[-2:] == [messages.FAILED, messages.DONE]
+    monkeypatch.setattr(Region, "leave", leave)
+    assert worker.exchange(2, "t3_apps:hello")[-1] == messages.DONE
 
 
 # The end --------------------------------------------------------------------------------------------------------------
