@@ -112,7 +112,11 @@ class Crew:
 
     def claim(self, post: Post) -> bool:
         """Take ``post`` if it is parked; whether it was. Whoever has it parks it again."""
-        return self._unpark(post.descriptor) is not None
+        with self._lock:
+            if self._parked.get(post.descriptor) is not post:  # its thread may have closed it: the number is another's
+                return False
+            del self._parked[post.descriptor]
+            return True
 
     def dismiss(self, post: Post) -> bool:
         """End the channel of ``post`` if it is parked, whatever has come over it; whether it was."""
