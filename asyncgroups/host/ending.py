@@ -3,6 +3,7 @@
 Guarantees:
 
 - ``end`` does not return, and waits for no thread: threads that are stuck inside interpreters would hang any other end.
+  Where several threads call it the first one ends the process: none cuts short what runs at the end.
 - A deadline holds even while an application keeps the main interpreter's GIL: an interpreter of its own watches it.
 """
 
@@ -15,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
@@ -26,6 +28,9 @@ __all__ = ["deadline", "end", "watch_signals"]
 _WATCH = "from asyncgroups.host.watchdog import watch\nwatch(descriptor, seconds, signals, status)"
 _EXPIRE = "from asyncgroups.host.watchdog import expire\nexpire(descriptor, seconds, status, words)"
 _START_SECONDS = 10.0
+
+_ending = threading.RLock()
+"""Whoever has it ends the process; an RLock, because a signal handler may do so in the same thread."""
 
 
 def watch_signals(numbers: Iterable[int], *, seconds: float, status: int) -> None:
@@ -61,6 +66,7 @@ def deadline(seconds: float, *, status: int, words: str) -> Iterator[None]:
 def end(status: int) -> NoReturn:
     """Run the main interpreter's atexit functions, which nothing bounds, and end the process with ``status``."""
     try:
+        _ending.acquire()
         module.stop()
         # os._exit runs none, and GLOBAL's applications may have registered some.
         atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
