@@ -28,6 +28,8 @@ _regions: dict[int, Region] = {}
 """By the identifiers of their threads."""
 _before: Callable[[sys.UnraisableHookArgs], object] | None = None
 """The hook that there was before ours."""
+_lock = threading.Lock()
+"""Of that: in the main interpreter there may be several GLOBALs that start, one of each ASGI application."""
 
 
 class Region:
@@ -91,8 +93,9 @@ class Region:
 def watch() -> None:
     """Learn of interrupts that Python ignores in this interpreter. Once, from whichever thread."""
     global _before
-    if _before is None:
-        _before, sys.unraisablehook = sys.unraisablehook, _notice
+    with _lock:
+        if _before is None:
+            _before, sys.unraisablehook = sys.unraisablehook, _notice
 
 
 def _notice(unraisable: sys.UnraisableHookArgs, /) -> None:

@@ -56,3 +56,39 @@ def test_what_python_ignores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() < ends
     assert ignored == [RequestInterrupted]
     assert hits == 1
+
+
+def test_two_that_watch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GLOBALs that start at the same time: the hook is set once, and does not call itself."""
+    first, second = threading.Event(), threading.Event()
+
+    class System:
+        """Stands for the module ``sys``; who asks for the hook waits a little for the other one to do so as well."""
+
+        def __init__(self) -> None:
+            self.hook: Any = sys.__unraisablehook__
+
+        @property
+        def unraisablehook(self) -> Any:
+            if first.is_set():
+                second.set()
+            first.set()
+            hook = self.hook
+            second.wait(0.1)
+            return hook
+
+        @unraisablehook.setter
+        def unraisablehook(self, hook: Any) -> None:
+            self.hook = hook
+
+    system = System()
+    monkeypatch.setattr(region, "sys", system)
+    monkeypatch.setattr(region, "_before", None)
+    threads = [threading.Thread(target=region.watch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not second.is_set()
+    assert region._before is sys.__unraisablehook__
+    assert system.hook is region._notice
