@@ -55,7 +55,7 @@ class ModWsgi:
         self.data: dict[int, dict[str, object]] = {}
         """Thread identifier to what ``of_request`` has given out in the thread's exchange."""
         self.journals: list[Journal] = []
-        """They know which threads are busy with which exchanges."""
+        """They know which threads are busy with which exchanges. Several GLOBALs come and go: to be copied first."""
         self._folders: Iterable[str] | None = None
         self._is_made = False
         self._began = time.time()
@@ -114,7 +114,7 @@ class ModWsgi:
     def of_request(self) -> dict[str, object]:
         """A dictionary of the request's own, the same one until its end. Raises RuntimeError where none runs."""
         thread = threading.get_ident()
-        if not any(thread in journal.exchanges for journal in self.journals):
+        if not any(thread in journal.exchanges for journal in tuple(self.journals)):
             raise RuntimeError("no active request for thread")  # mod_wsgi's words
         return self.data.setdefault(thread, {})
 
@@ -126,7 +126,7 @@ class ModWsgi:
         now, used = time.time(), os.times()
         metrics: dict[str, object] = {
             "pid": os.getpid(),
-            "active_requests": sum(len(journal.exchanges) for journal in self.journals),
+            "active_requests": sum(len(journal.exchanges) for journal in tuple(self.journals)),
             "cpu_user_time": used.user,
             "cpu_system_time": used.system,
             "current_time": now,
@@ -145,7 +145,7 @@ class ModWsgi:
         if name == "active_requests":
             return {
                 str(number): self.data.get(thread, {})
-                for journal in self.journals
+                for journal in tuple(self.journals)
                 for thread, number in list(journal.exchanges.items())
             }
         if name == "__path__" and (folders := self._find()):

@@ -68,6 +68,26 @@ def test_nothing_is_installed(monkeypatch: pytest.MonkeyPatch, mod_wsgi: ModWsgi
         _ = sys.modules["mod_wsgi"].nothing
 
 
+def test_a_request_while_another_journal_goes(mod_wsgi: ModWsgi) -> None:
+    """Another GLOBAL that ends in that moment, or has just begun, takes nothing from it."""
+
+    class Going:
+        """A journal that goes when it has been looked at."""
+
+        @property
+        def exchanges(self) -> dict[int, int]:
+            mod_wsgi.journals.remove(self)
+            return {}
+
+    answers = []
+    for look in (mod_wsgi.of_request, mod_wsgi.process_metrics, lambda: mod_wsgi._attribute("active_requests")):
+        mod_wsgi.journals.insert(0, Going())
+        answers.append(look())
+    assert answers[0] == {}
+    assert answers[1]["active_requests"] == 1
+    assert answers[2] == {"7": {}}
+
+
 def test_what_subscribers_answer(mod_wsgi: ModWsgi, failures: list[str], report: Any) -> None:
     """A dictionary changes the facts for those who come later; whatever one raises, the others are told."""
     told: list[Any] = []
