@@ -34,7 +34,7 @@ def isolate(environ: Iterable[tuple[bytes, bytes]]) -> None:
 
     def fork_exec_here(*arguments: object) -> int:
         if arguments[_ENV_LIST] is None:
-            own = [name + b"=" + value for name, value in table.items()]
+            own = [name + b"=" + value for name, value in table.copy().items()]  # another thread may set one meanwhile
             arguments = (*arguments[:_ENV_LIST], own, *arguments[_ENV_LIST + 1 :])
         return fork_exec(*arguments)  # type: ignore[arg-type]  # as they came
 
@@ -46,7 +46,7 @@ def isolate(environ: Iterable[tuple[bytes, bytes]]) -> None:
     for name in ("posix_spawn", "posix_spawnp"):
         spawn = getattr(os, name, None)
         if spawn is not None:
-            setattr(os, name, _spawn_here(spawn))
+            setattr(os, name, _spawn_here(spawn, table))
     os.system = _system
 
 
@@ -58,9 +58,9 @@ def _nothing(*_: object) -> None:
     """In place of what would touch the process's environment."""
 
 
-def _spawn_here(spawn: Callable[..., int]) -> Callable[..., int]:
+def _spawn_here(spawn: Callable[..., int], table: dict[bytes, bytes]) -> Callable[..., int]:
     def posix_spawn(path: object, argv: object, env: object = None, /, **keywords: object) -> int:
-        return spawn(path, argv, os.environ if env is None else env, **keywords)
+        return spawn(path, argv, table.copy() if env is None else env, **keywords)  # as above
 
     return posix_spawn
 
