@@ -293,10 +293,9 @@ class Pool:
     def withdraw(self, ticket: Ticket) -> None:
         """Take a ticket out of the queue, if it still stands there."""
         with self._lock:
-            try:
+            if ticket in self._waiting:  # else it has been told, and its owner gives the worker back
                 self._waiting.remove(ticket)
-            except ValueError:
-                pass  # told already: its owner gives the worker back
+                self._stop_kept()
 
     def release(self, worker: Worker) -> None:
         """``worker`` has said DONE."""
@@ -313,6 +312,7 @@ class Pool:
             if self._waiting and member.state is State.OPEN and (ticket := self._next(member)) is not None:
                 worker.exchange = ticket.exchange
                 ticket.granted(worker)
+                self._stop_kept()
                 return
             worker.exchange = 0
             member.busy.discard(worker)
@@ -376,6 +376,14 @@ class Pool:
                 self._waiting.remove(ticket)
                 worker.exchange = ticket.exchange
                 ticket.granted(worker)
+                self._stop_kept()
+
+    def _stop_kept(self) -> None:
+        """One waits less: after the last one a retired pool needs those no more that it has kept for them."""
+        if self.state is State.RETIRED and not self._waiting:
+            for member in self._members:
+                if not member.busy:
+                    member.interpreter.stop(_LAST_SECONDS)
 
     def _candidates(self, ticket: Ticket) -> Sequence[Member]:  # noqa: ARG002 - a sticky pool looks at it
         """The members of which a request may have a worker."""

@@ -134,6 +134,23 @@ def test_a_process_that_takes_no_more_workers(fakes: Any) -> None:
     assert both.take(2).told == 0
 
 
+@pytest.mark.parametrize("how", ["withdrawn", "served", "served by another"])
+def test_the_end_of_who_was_kept_for_a_request(fakes: Any, how: str) -> None:
+    """Where a pool is retired while a request waits an idle interpreter stops as soon as that waits no more."""
+    both = Processes(fakes, 2)
+    lost, running, waiting = (both.take(number) for number in (1, 2, 3))
+    both.pool.lose(lost)  # its process may have ended: it is idle, and not to be had
+    both.pool.retire()
+    assert [len(one.stops) for one in both.interpreters] == [0, 0]
+    if how == "withdrawn":
+        both.pool.withdraw(waiting)
+    elif how == "served":
+        both.pool.release(running)
+    else:
+        both.add()
+    assert [len(one.stops) for one in both.interpreters] == [1, 0, 0][: len(both.interpreters)]
+
+
 def test_the_end(fakes: Any) -> None:
     """A retired pool takes no request; who waits is refused when the pool is told so; every interpreter stops."""
     both = Processes(fakes, 2)

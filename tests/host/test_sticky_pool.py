@@ -329,11 +329,15 @@ def machine(fakes: Any) -> type[RuleBasedStateMachine]:  # noqa: C901 - many sma
             if ticket in self.waiting:
                 self.waiting.remove(ticket)
 
-        @rule(retires=st.booleans())
-        def refuse(self, retires: bool) -> None:
-            if retires:
-                self.pool.retire()
-                self.retired = True
+        @rule(refuses=st.booleans())
+        def retire(self, refuses: bool) -> None:
+            self.pool.retire()
+            self.retired = True
+            if refuses:
+                self.refuse()
+
+        @rule()
+        def refuse(self) -> None:
             self.pool.refuse(ShuttingDown("x"))
             self.settle()
             assert not self.waiting
@@ -352,7 +356,7 @@ def machine(fakes: Any) -> type[RuleBasedStateMachine]:  # noqa: C901 - many sma
                 assert not (self.has_room(member) and any(self.fits(ticket, member) for ticket in self.waiting)), (
                     "a request waits where there is a worker for it"
                 )
-                assert not self.retired or member.busy or member.interpreter.stops  # type: ignore[attr-defined]
+                assert not self.retired or self.waiting or member.busy or member.interpreter.stops  # type: ignore[attr-defined]
 
     return Pools
 

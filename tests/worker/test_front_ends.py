@@ -404,7 +404,9 @@ def test_an_interrupt_before_all_of_a_request_has_come(share: Callable[[int], Sh
     worker, waiting = first.worker(), second.worker()
     worker.request(1, "t3_apps:held")
     assert held.has_begun()
-    request = messages.start(messages.REQUEST, messages.request(7, (b"t3_apps:held", *PARTS), [], []), b"", complete=True)
+    request = messages.start(
+        messages.REQUEST, messages.request(7, (b"t3_apps:held", *PARTS), [], []), b"", complete=True
+    )
     waiting.say(request[:60])
     second.control.say(messages.numbers(messages.INTERRUPT, 1, 7))
     second.control.say(messages.frame(messages.PING))
