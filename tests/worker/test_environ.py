@@ -224,13 +224,13 @@ def test_a_variable_cannot_change_what_the_request_is() -> None:
 
 
 def seconds(headers: int) -> float:
-    """The least of some measurements."""
+    """The least of some measurements, of what this thread has had of the processor."""
     one = request([(b"x-many", b"v" * 4)] * headers)
     best = float("inf")
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         BUILDER.build(one, None)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     return best
 
 
