@@ -148,8 +148,12 @@ class _Interpreter:
                 atexit._run_exitfuncs()
             except BaseException as error:
                 self.report("an atexit function failed", error)
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for name in ("stdout", "stderr"):
+                try:
+                    if (stream := getattr(sys, name, None)) is not None:
+                        stream.flush()
+                except BaseException as error:  # it is closed, or whatever an application has put there
+                    self.report(f"sys.{name} cannot be flushed", error)
 
     def _report_thread(self, arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):

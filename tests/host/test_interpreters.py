@@ -343,6 +343,15 @@ def test_the_end_of_an_interpreter(
     until(lambda: "unfinished" in caplog.text)
 
 
+def test_the_end_of_one_without_its_streams(start: Callable[..., Group], caplog: pytest.LogCaptureFixture) -> None:
+    """What an application has put in the place of ``sys.stdout`` and cannot be flushed does not spoil the end."""
+    group = start()
+    assert group.ask("evaluate", "(setattr(sys, 'stdout', None), setattr(sys, 'stderr', 5))") == "(None, None)"
+    assert group.end() is State.CLOSED
+    until(lambda: "sys.stderr cannot be flushed" in caplog.text)
+    assert "stdout" not in caplog.text
+
+
 def test_an_interpreter_is_left_behind(start: Callable[..., Group], tmp_path: Path) -> None:
     """An interpreter with a worker that does not end is never closed by force; the worker may still end later."""
     group = start()
