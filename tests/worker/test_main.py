@@ -594,7 +594,9 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
     hit, number = [], 0
     began = time.monotonic()
     try:
-        while time.monotonic() < began + 1 or (len(aimed) <= 20 and time.monotonic() < began + PATIENCE):
+        while (now := time.monotonic()) < began + 1 or (
+            len(hit if action is work else aimed) <= 20 and now < began + PATIENCE
+        ):
             number += 1
             exchange = main.Exchange(channel, number, body=b"", complete=True)
             error = worker._attempt(exchange, lambda: action(worker))
