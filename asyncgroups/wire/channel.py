@@ -7,6 +7,8 @@ Guarantees:
 - An end is a file descriptor with one owner, who closes it; the other side's end is never touched.
 - A worker waits in ``receive`` only. It sends no more than it has credit for, and a window fits into the socket's
   buffer, so that its ``send`` does not block; should it, ``shut`` on the other side wakes it.
+- On the event loop's side several threads may write, the reaper's next to the loop's: a message goes out whole. The
+  kernel splits what is larger than some pages, and what another thread writes may come in between.
 - ``shut`` may be called from any thread, at any time, any number of times: both sides then see ChannelClosed.
 - What the other side says is checked: a frame beyond LARGEST_FRAME is a ProtocolError.
 """
@@ -15,6 +17,7 @@ import _socket
 import os
 import select
 import sys
+import threading
 
 from asyncgroups.errors import ChannelClosed, ChannelUnread, ProtocolError
 from asyncgroups.wire import messages
@@ -85,7 +88,7 @@ class Frames:
 class Channel:
     """One end: blocking for a worker, non-blocking for the front end."""
 
-    __slots__ = ("_frames", "_poll", "_read_size", "_socket", "descriptors", "torn")
+    __slots__ = ("_frames", "_is_half_sent", "_poll", "_read_size", "_sending", "_socket", "descriptors", "torn")
 
     def __init__(self, descriptor: int, *, blocking: bool) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
@@ -96,6 +99,9 @@ class Channel:
         self._poll.register(descriptor, select.POLLIN)
         self._frames = Frames()
         self._read_size = _READ
+        self._sending = threading.Lock()
+        self._is_half_sent = False
+        """Whether the rest of a message is what has to come next."""
         self.descriptors: list[int] = []
         """File descriptors that have come, in their order; whoever takes one off the list closes it."""
         self.torn: bool = False
@@ -213,9 +219,18 @@ class Channel:
         return True
 
     def send_nowait(self, *parts: bytes | memoryview) -> int:
-        """Write what the socket takes of ``parts``; how many bytes that was. Raises ChannelClosed."""
+        """Write what the socket takes of ``parts``, the rest of which is to come next; how many bytes that was.
+
+        Raises ChannelClosed.
+        """
         try:
-            return self._socket.sendmsg(parts) if len(parts) > 1 else self._socket.send(parts[0])
+            with self._sending:
+                if len(parts) > 1:
+                    sent, total = self._socket.sendmsg(parts), sum(map(len, parts))
+                else:
+                    sent, total = self._socket.send(parts[0]), len(parts[0])
+                self._is_half_sent = sent < total
+                return sent
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -226,7 +241,14 @@ class Channel:
 
         Raises ChannelClosed.
         """
-        if self.send_nowait(frame) != len(frame):
+        try:
+            with self._sending:
+                is_said = not self._is_half_sent and self._socket.send(frame) == len(frame)
+        except BlockingIOError:
+            is_said = False
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+        if not is_said:
             self.shut()
             raise ChannelClosed("the worker does not read its channel")
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -241,6 +242,53 @@ def test_a_side_that_does_not_read_is_let_go() -> None:
             for_ever(lambda: ours.say(messages.frame(messages.BODY, bytes(4096))))
         with pytest.raises(ChannelClosed):
             for_ever(theirs.receive)
+
+
+def test_what_another_thread_says_comes_before_or_after() -> None:
+    """A message that one thread writes is not torn by another one's: the kernel takes a large one in pieces."""
+    with conversation() as (ours, theirs):
+        real = ours._socket
+        saying = threading.Thread(target=ours.say, args=(messages.frame(messages.ABORT, b"x"),))
+
+        class Slow:
+            """Stands for a socket that takes two pieces one after the other."""
+
+            def sendmsg(self, parts: Any) -> int:
+                sent = real.send(parts[0])
+                saying.start()
+                saying.join(0.1)
+                return sent + real.send(parts[1])
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+        ours._socket = Slow()
+        assert ours.send_nowait(messages.header(messages.BODY, 4), b"body") == 9
+        saying.join(PATIENCE)
+        ours._socket = real
+        assert [theirs.receive(), theirs.receive()] == [(messages.BODY, b"body"), (messages.ABORT, b"x")]
+
+
+def test_nothing_is_said_in_the_middle_of_a_message() -> None:
+    """Where a part of a message waits for room the channel is ended rather than something else put into it."""
+    frame = messages.frame(messages.BODY, bytes(messages.LARGEST_FRAME))
+    with conversation() as (ours, theirs):
+        ours._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        sent = ours.send_nowait(frame)
+        assert sent < len(frame)
+        assert len(os.read(theirs.fileno(), sent)) == sent  # there is room again
+        with pytest.raises(ChannelClosed):
+            ours.say(messages.DONE_FRAME)
+        assert os.read(theirs.fileno(), sent) == b""
+    with conversation() as (ours, theirs):
+        ours._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        rest, heard = memoryview(frame), None
+        while rest:
+            rest = rest[ours.send_nowait(rest) :]
+            heard = theirs.receive_nowait()
+        assert heard is not None
+        ours.say(messages.DONE_FRAME)
+        assert theirs.receive() == (messages.DONE, b"")
 
 
 def test_a_frame_beyond_the_bound_is_nobodys_message() -> None:
