@@ -183,8 +183,9 @@ class Reaper:
                         self._guard(job)
                 while self._timers and self._timers[0][0] <= time.monotonic():
                     _, _, timer = heapq.heappop(self._timers)
-                    if timer.action is not None:
-                        self._guard(timer.action)
+                    action = timer.action  # once: another thread may cancel it just now
+                    if action is not None:
+                        self._guard(action)
             with self._lock:  # ``end`` may still be writing to ``wake``
                 jobs, self._jobs = self._jobs, deque()
             for job in jobs:

@@ -11,7 +11,7 @@ import pytest
 from asyncgroups.errors import ProtocolError
 from asyncgroups.host.orphans import Orphan
 from asyncgroups.host.pool import Pool
-from asyncgroups.host.reaper import Reaper
+from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel, pair
 
@@ -178,6 +178,32 @@ def test_timers(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [told.get(timeout=PATIENCE) for _ in range(3)]
     assert found == [(name, "asyncgroups-reaper") for name in ("first", "second", "third")]
     assert told.empty()
+
+
+class Fleeting(Timer):
+    """One that is cancelled as soon as its action has been looked at."""
+
+    __slots__ = ()
+
+    @property
+    def action(self) -> Any:  # type: ignore[override]  # in place of an attribute
+        action = Timer.action.__get__(self)  # type: ignore[attr-defined]  # that of the slot
+        self.cancel()
+        return action
+
+    def cancel(self) -> None:
+        Timer.action.__set__(self, None)  # type: ignore[attr-defined]  # as above
+
+
+def test_a_timer_that_is_cancelled_in_its_time(reaper: Reaper, caplog: pytest.LogCaptureFixture) -> None:
+    """By another thread, in a race: it happens or not, and is no mistake."""
+    go, told = threading.Event(), queue.SimpleQueue[str]()
+    reaper.post(lambda: go.wait(PATIENCE))
+    reaper.later(0, lambda: None).__class__ = Fleeting
+    reaper.later(0, lambda: told.put("over"))
+    go.set()
+    assert told.get(timeout=PATIENCE) == "over"
+    assert not caplog.records
 
 
 def test_a_timer_may_set_a_timer(reaper: Reaper) -> None:
