@@ -99,7 +99,7 @@ class Channel:
         self._poll.register(descriptor, select.POLLIN)
         self._frames = Frames()
         self._read_size = _READ
-        self._sending = threading.Lock()
+        self._sending = threading.Lock()  # not for the blocking side's ``send``: that may wait, and ``shut`` wakes it
         self._is_half_sent = False
         """Whether the rest of a message is what has to come next."""
         self.descriptors: list[int] = []
@@ -149,7 +149,8 @@ class Channel:
     def stop_reading(self) -> None:
         """Let ``receive`` raise ChannelClosed once it has returned what is there. From any thread."""
         try:
-            self._socket.shutdown(_socket.SHUT_RD)
+            with self._sending:  # as in close()
+                self._socket.shutdown(_socket.SHUT_RD)
         except OSError:
             pass  # closed already
 
@@ -257,7 +258,8 @@ class Channel:
     def shut(self) -> None:
         """End the conversation for both sides; wakes whoever waits in it. The descriptor stays open."""
         try:
-            self._socket.shutdown(_socket.SHUT_RDWR)
+            with self._sending:  # as in close()
+                self._socket.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # closed already, or the other side has gone
 
@@ -265,7 +267,8 @@ class Channel:
         """Close this end. By its owner, once nobody waits on it. Unread file descriptors are closed too."""
         while self.descriptors:
             discard(self.descriptors.pop())
-        self._socket.close()
+        with self._sending:  # another thread may be about to use the number, which is another channel's a moment later
+            self._socket.close()
 
 
 def discard(descriptor: int) -> None:

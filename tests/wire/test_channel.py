@@ -269,6 +269,39 @@ def test_what_another_thread_says_comes_before_or_after() -> None:
         assert [theirs.receive(), theirs.receive()] == [(messages.BODY, b"body"), (messages.ABORT, b"x")]
 
 
+@pytest.mark.parametrize("use", [Channel.shut, Channel.stop_reading, lambda end: end.say(messages.DONE_FRAME)])
+def test_an_end_that_is_closed_while_another_thread_uses_it(use: Callable[[Channel], None]) -> None:
+    """It is closed after that: its number may be another channel's at once."""
+    ours, descriptor = pair()
+    real = ours._socket
+    closing = threading.Thread(target=ours.close)
+
+    class Slow:
+        """Stands for a socket whose user is about to call the kernel."""
+
+        def shutdown(self, how: int) -> None:
+            self.wait()
+            real.shutdown(how)
+
+        def send(self, part: bytes) -> int:
+            self.wait()
+            return real.send(part)
+
+        def wait(self) -> None:
+            closing.start()
+            closing.join(0.05)
+            assert real.fileno() >= 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    ours._socket = Slow()
+    use(ours)
+    closing.join(PATIENCE)
+    assert real.fileno() == -1
+    os.close(descriptor)
+
+
 def test_nothing_is_said_in_the_middle_of_a_message() -> None:
     """Where a part of a message waits for room the channel is ended rather than something else put into it."""
     frame = messages.frame(messages.BODY, bytes(messages.LARGEST_FRAME))
