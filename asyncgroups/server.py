@@ -6,6 +6,7 @@ Imports ``asgi``, ``config``, ``tls``. Guarantees:
   interrupted, interpreters are closed, atexit functions run, and the process ends with status 0,
   ``timeouts.interrupt`` later at the latest, whatever the applications do.
 - A second signal ends the process at once.
+- A request over HTTP/2 whose path or method is no ASCII is answered 400, and its connection goes on.
 - The process always ends by ``os._exit``: threads that are stuck inside interpreters would hang any other end.
 
 ``hypercorn.asyncio.serve`` and not ``hypercorn.run``: that starts a child process even for one worker.
@@ -23,9 +24,12 @@ import stat
 import threading
 from types import FrameType
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import hypercorn.asyncio
+import hypercorn.protocol
 from hypercorn.config import Config, Sockets
+from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.utils import LifespanFailureError
 
 from asyncgroups.asgi import ApplicationGroups
@@ -56,6 +60,25 @@ class _Bound(Config):
         return self.bound
 
 
+class _Http2(H2Protocol):
+    """HTTP/2 with paths and methods that are no ASCII: hypercorn decodes them, and the whole connection ends with that.
+
+    RFC 9113 section 8.3.1 has them be RFC 9110's. An at sign in front makes them neither a path nor a method, and
+    ``frontend.request`` refuses that as it does under every server.
+    """
+
+    async def _create_stream(self, request: Any) -> None:
+        if not all(value.isascii() for name, value in request.headers if name in _DECODED):
+            request.headers = [
+                (name, value if name not in _DECODED or value.isascii() else f"@{quote_from_bytes(value)}".encode())
+                for name, value in request.headers
+            ]
+        await super()._create_stream(request)
+
+
+_DECODED = (b":path", b":method")
+
+
 def serve(configuration: Configuration) -> None:
     """Serve ``configuration`` until a signal comes. Does not return: the process ends.
 
@@ -65,6 +88,7 @@ def serve(configuration: Configuration) -> None:
     _raise_descriptor_limit(configuration)
     status = 1
     unix_paths: list[str] = []
+    hypercorn.protocol.H2Protocol = _Http2  # type: ignore[attr-defined]  # no public way; and this process is ours
     try:
         config = _hypercorn_config(configuration, unix_paths)
         ports = [_port(bind) for bind in config.bound.secure_sockets + config.bound.insecure_sockets]
