@@ -3,7 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,9 @@ from tests.serving import until
 pytestmark = pytest.mark.anyio
 
 SETTINGS = GroupSettings(app_dir="/")
+
+TREES = [f"tree-{number}" for number in range(choosing.THREADS // choosing.OF_TREE)]
+"""With all of them the threads are exhausted."""
 
 
 class Hanging:
@@ -75,14 +79,18 @@ def hanging() -> Iterator[Hanging]:
 
 @pytest.fixture
 def selection(tmp_path: Path, hanging: Hanging) -> Selection:
-    for name in ("app.wsgi", "slow", "fails", *(f"hangs-{number}" for number in range(3 * choosing.THREADS))):
+    for name in ("app.wsgi", "slow", "fails", *(f"hangs-{number}" for number in range(3 * choosing.OF_TREE))):
         (tmp_path / name).write_text("")
-    for user in ("alice", "bob"):
-        (tmp_path / "second" / user).mkdir(parents=True)
+    for folder in ("second/alice", "second/bob", *TREES):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("app.wsgi", *(f"hangs-{number}" for number in range(choosing.OF_TREE))):
+            if folder != "second/bob":
+                (tmp_path / folder / name).write_text("")
+    (tmp_path / "second/bob/own.wsgi").write_text("")
     (tmp_path / "first/alice").mkdir(parents=True)
-    (tmp_path / "second/alice/app.wsgi").write_text("")
     files = Files(
         trees=Trees(
+            [Alias(path=f"/{name}", target=str(tmp_path / name), place=f"alias[{name}]") for name in TREES],
             users=UserDirectories(patterns=(f"{tmp_path}/first/*", f"{tmp_path}/second/*"), place="userdir"),
             document_root=Alias(path="", target=str(tmp_path), place="document_root"),
         ),
@@ -204,63 +212,106 @@ async def test_a_file_system_that_hangs(scripts: Scripts, selection: Selection, 
         done.append(f"/hangs-{number}")
 
     async with anyio.create_task_group() as tasks:
-        for number in range(choosing.THREADS - 1):
+        for number in range(choosing.OF_TREE - 1):
             tasks.start_soon(hang, number)
-        await hanging.holds(choosing.THREADS - 1)
+        await hanging.holds(choosing.OF_TREE - 1)
         with anyio.fail_after(10):
             for _ in range(50):
                 await scripts.settle(search(selection, "/app.wsgi"))
         assert done == []
         hanging.ends.set()
-    assert len(done) == choosing.THREADS - 1
+    assert len(done) == choosing.OF_TREE - 1
 
 
-async def test_all_threads_hang(selection: Selection, hanging: Hanging) -> None:
-    """When no thread is left requests wait for ``timeouts.queue`` and are refused; once one is free they go on."""
-    scripts = Scripts(selection, timeout=0.2)
-
-    async def hang(number: int) -> None:
-        with pytest.raises(FilesUnreachable, match=r"within 0.2 s \(timeouts.queue\)"):
-            await scripts.settle(search(selection, f"/hangs-{number}"))
-
+@asynccontextmanager
+async def asked(scripts: Scripts, selection: Selection, paths: Iterable[str]) -> AsyncIterator[None]:
+    """Requests for these wait inside the block, and are given up at its end."""
     async with anyio.create_task_group() as tasks:
-        for number in range(3 * choosing.THREADS):
-            tasks.start_soon(hang, number)
-    assert hanging.held == choosing.THREADS
-    with pytest.raises(FilesUnreachable):
-        await scripts.settle(search(selection, "/app.wsgi"))
-    assert repr(scripts).startswith(f"<Scripts: <_Seekers: {choosing.THREADS} threads, ")
+        for path in paths:
+            tasks.start_soon(scripts.settle, search(selection, path))
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def refused(scripts: Scripts, selection: Selection, path: str) -> None:
+    """A request for this one waits for its time, and is refused."""
+    scripts._timeout = 0.05
+    with pytest.raises(FilesUnreachable, match=r"within 0.05 s \(timeouts.queue\)"):
+        await scripts.settle(search(selection, path))
+    scripts._timeout = 30
+
+
+@pytest.mark.parametrize(
+    ("hangs", "threads", "theirs", "others"),
+    [
+        ("/~alice/hangs-{}", choosing.OF_DIRECTORY, "/~alice/app.wsgi", "/~bob/own.wsgi"),
+        ("/second/alice/hangs-{}", choosing.OF_DIRECTORY, "/second/alice/app.wsgi", "/app.wsgi"),
+        ("/tree-0/hangs-{}", choosing.OF_TREE, "/tree-0/app.wsgi", "/tree-1/app.wsgi"),
+    ],
+    ids=["a user", "a folder", "a tree"],
+)
+async def test_what_hangs_hangs_alone(
+    scripts: Scripts, selection: Selection, hanging: Hanging, hangs: str, threads: int, theirs: str, others: str
+) -> None:
+    """What hangs below one directory holds up its share of the threads; what lies elsewhere is found meanwhile."""
+    paths = [hangs.format(number) for number in range(choosing.OF_TREE)] * 3
+    async with asked(scripts, selection, paths):
+        await hanging.holds(threads)
+        await refused(scripts, selection, theirs)
+        with anyio.fail_after(10):
+            for _ in range(3):
+                await scripts.settle(search(selection, others))
+    assert hanging.held == threads
+    assert repr(scripts) == f"<Scripts: <_Seekers: {threads + 1} threads, 0 requests wait>>"
+    hanging.ends.set()
+    with anyio.fail_after(10):
+        await scripts.settle(search(selection, theirs))
+    assert hanging.held == threads  # what had been given up was not begun any more
+
+
+async def test_all_threads_hang(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
+    """When no thread is left requests wait for ``timeouts.queue`` and are refused; once one is free they go on."""
+    paths = [f"/{tree}/hangs-{number}" for number in range(choosing.OF_TREE) for tree in TREES]
+    async with asked(scripts, selection, paths):
+        await hanging.holds(choosing.THREADS)
+        await refused(scripts, selection, "/app.wsgi")
+    assert repr(scripts) == f"<Scripts: <_Seekers: {choosing.THREADS} threads, 0 requests wait>>"
     hanging.ends.set()
     with anyio.fail_after(10):
         await scripts.settle(search(selection, "/app.wsgi"))
-    assert hanging.held == choosing.THREADS  # what had been given up was not begun any more
 
 
 async def test_cancelled(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
     """A cancellation waits for no file system, and what it has left is not looked for any more."""
     begun = time.monotonic()
-    for number in range(choosing.THREADS + 3):
+    for number in range(choosing.OF_DIRECTORY + 3):
         with anyio.move_on_after(0.05):
-            await scripts.settle(search(selection, f"/hangs-{number}"))
+            await scripts.settle(search(selection, f"/~alice/hangs-{number}"))
     assert time.monotonic() - begun < 10
+    assert repr(scripts).endswith("0 requests wait>>")
     hanging.ends.set()
-    await scripts.settle(search(selection, "/app.wsgi"))
-    assert hanging.held == choosing.THREADS
+    await scripts.settle(search(selection, "/~alice/app.wsgi"))
+    assert hanging.held == choosing.OF_DIRECTORY
 
 
+@pytest.mark.parametrize("name", ["WAITING", "WAITING_OF_TREE", "WAITING_OF_DIRECTORY"])
 async def test_many_wait(
-    scripts: Scripts, selection: Selection, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+    scripts: Scripts, selection: Selection, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """No more than so many requests wait for a thread; one more is refused at once."""
-    monkeypatch.setattr(choosing, "WAITING", 5)
+    """No more than so many requests wait for a thread, or for one directory's; one more is refused at once."""
+    monkeypatch.setattr(choosing, name, 5)
     async with anyio.create_task_group() as tasks:
-        for number in range(choosing.THREADS):
-            tasks.start_soon(scripts.settle, search(selection, f"/hangs-{number}"))
+        for number in range(choosing.OF_DIRECTORY):
+            tasks.start_soon(scripts.settle, search(selection, f"/~alice/hangs-{number}"))
             await hanging.holds(number + 1)
         for _ in range(5):
-            tasks.start_soon(scripts.settle, search(selection, "/app.wsgi"))
+            tasks.start_soon(scripts.settle, search(selection, "/~alice/app.wsgi"))
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(Overloaded, match="5 requests wait"):
+        with pytest.raises(Overloaded, match=r"5 requests wait .* 5 of them below '.*/first', 5 below 'alice' there"):
+            await scripts.settle(search(selection, "/~alice/app.wsgi"))
+        if name == "WAITING_OF_DIRECTORY":
+            await scripts.settle(search(selection, "/~bob/own.wsgi"))
+        if name != "WAITING":
             await scripts.settle(search(selection, "/app.wsgi"))
         hanging.ends.set()
 
