@@ -5,7 +5,8 @@ interpreter cannot be replaced: there the script alone is executed again, as mod
 
 - ``begin`` waits for nothing. A reload runs in a thread of its own, which an event loop of its own has wait for workers
   as requests do; there is one at a time for each pool, and there are no more than ``RELOADS`` at once. Who finds no
-  place tries again with its next request.
+  place tries again with its next request. A group whose last reload has failed begins another one only where that is
+  one of ``FAILING``: those that hang each time, for ``timeouts.startup``, leave places for others.
 - Requests go to the old interpreter until the new one has loaded everything, and from then on to the new one, those
   that wait as well. The old one ends after the last that it runs, however long that takes.
 - What does not load leaves everything as it was: the log says what, and why, once for each try. It is tried again when
@@ -30,7 +31,7 @@ from asyncgroups.frontend.lease import GroupMoved
 from asyncgroups.frontend.preload import Unloaded, load_in, load_once
 from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.frontend.supervisor import Supervisor
-from asyncgroups.frontend.versions import RELOADS, Entry, look
+from asyncgroups.frontend.versions import FAILING, RELOADS, Entry, look
 from asyncgroups.host.group import label
 from asyncgroups.host.pool import Member
 from asyncgroups.selection.mounts import Version
@@ -75,7 +76,8 @@ class Reloading:
     def begin(self, entry: Entry, application: str, *, version: Version) -> None:
         """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
         with self._lock:
-            if self._closing or entry.versions.is_reloading or len(self._reloads) >= RELOADS:
+            most = FAILING if entry.versions.has_failed else RELOADS
+            if self._closing or entry.versions.is_reloading or len(self._reloads) >= most:
                 return
             thread = threading.Thread(
                 target=self._run,

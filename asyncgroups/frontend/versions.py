@@ -16,10 +16,13 @@ from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.host.pool import Pool
 from asyncgroups.selection.mounts import GroupSettings, Version
 
-__all__ = ["RELOADS", "Entry", "Reloads", "Versions", "look"]
+__all__ = ["FAILING", "RELOADS", "Entry", "Reloads", "Versions", "look"]
 
 RELOADS = 4
 """Reloads at once, and interpreters beyond ``limits.groups`` that they may need."""
+
+FAILING = 2
+"""Reloads at once with which one begins of a group whose last one has failed, it included."""
 
 _LONGEST_DELAY = 60.0
 _LATE = 1.0
@@ -55,6 +58,11 @@ class Versions:
 
     def __repr__(self) -> str:
         return f"<Versions of {len(self.known)} scripts{', reloading' if self.is_reloading else ''}>"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last reload has."""
+        return self._delay.seconds > 0
 
     def is_due(self, application: str, version: Version) -> bool:
         """Whether a request has found another version than the known one, which is to be loaded now.

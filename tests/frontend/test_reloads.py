@@ -1,0 +1,67 @@
+"""Which reloads begin while others hang; what a reload does is ``tests/scripts``'."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from asyncgroups.frontend.isolation import Place
+from asyncgroups.frontend.reloading import Reloading
+from asyncgroups.frontend.versions import FAILING, RELOADS, Entry, Versions
+from tests.serving import until
+
+APPLICATION = "/srv/app.wsgi:application"
+VERSION = (1, 2, 3, 4)
+
+
+def group(*, has_failed: bool) -> Entry:
+    """A group with a script, whose last reload has failed or not."""
+    entry: Any = Entry(("", "group"), None, None, None, Place.HERE, Versions())  # type: ignore[arg-type]  # unused here
+    if has_failed:
+        entry.versions.fail({APPLICATION: VERSION})
+    return entry  # type: ignore[no-any-return]  # as above
+
+
+@pytest.fixture
+def ends() -> Iterator[threading.Event]:
+    ends = threading.Event()
+    yield ends
+    ends.set()
+
+
+@pytest.fixture
+def reloading(ends: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Reloading:
+    """Its reloads hang, until they are to end."""
+    monkeypatch.setattr(Reloading, "_reload", lambda *_: ends.wait(30))
+    return Reloading(None)  # type: ignore[arg-type]  # nothing is reloaded
+
+
+def test_groups_that_fail_leave_places(reloading: Reloading, ends: threading.Event) -> None:
+    """However many groups hang each time, others' reloads begin; and theirs do again once there is a place."""
+    failing = [group(has_failed=True) for _ in range(RELOADS)]
+    others = [group(has_failed=False) for _ in range(RELOADS)]
+    for entry in failing + others:
+        reloading.begin(entry, APPLICATION, version=VERSION)
+    begun = [entry.versions.is_reloading for entry in failing + others]
+    assert begun == [
+        *[number < FAILING for number in range(RELOADS)],
+        *[number < RELOADS - FAILING for number in range(RELOADS)],
+    ]
+    ends.set()
+    until(lambda: "0 of" in repr(reloading), 10, what="the end of the reloads")
+    ends.clear()
+    reloading.begin(failing[-1], APPLICATION, version=VERSION)
+    assert failing[-1].versions.is_reloading
+
+
+def test_places_that_are_taken(reloading: Reloading) -> None:
+    """A group whose reload has failed waits for others', as others wait for one another."""
+    for _ in range(FAILING):
+        reloading.begin(group(has_failed=False), APPLICATION, version=VERSION)
+    late = group(has_failed=True)
+    reloading.begin(late, APPLICATION, version=VERSION)
+    assert not late.versions.is_reloading
+    for _ in range(RELOADS):
+        reloading.begin(group(has_failed=False), APPLICATION, version=VERSION)
+    assert repr(reloading) == f"<Reloading: {RELOADS} of {RELOADS}>"
