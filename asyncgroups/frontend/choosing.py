@@ -197,9 +197,12 @@ class _Seekers:
                 return 0.0
             if not self._turns.is_any:
                 return LONGER  # who ends a turn takes what waits for it, but may be the only one to do so
+            if self._threads > self._turns.begun:
+                self._call()
+                return PATIENCE
             is_only = not self._threads
-            if self._threads > self._turns.begun or (not is_only and time.monotonic() - self._begun_at < PATIENCE):
-                return PATIENCE  # one has been called already, or makes progress
+            if not is_only and time.monotonic() - self._begun_at < PATIENCE:
+                return PATIENCE
             self._threads += 1
         try:
             # Its own: who waits for others to end, as concurrent.futures has Python do, waits for their file systems.

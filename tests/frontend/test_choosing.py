@@ -257,6 +257,7 @@ async def test_what_hangs_hangs_alone(
     paths = [hangs.format(number) for number in range(choosing.OF_TREE)] * 3
     async with asked(scripts, selection, paths):
         await hanging.holds(threads)
+        assert scripts._seekers.grow() == choosing.LONGER
         await refused(scripts, selection, theirs)
         with anyio.fail_after(10):
             for _ in range(3):
@@ -274,11 +275,32 @@ async def test_all_threads_hang(scripts: Scripts, selection: Selection, hanging:
     paths = [f"/{tree}/hangs-{number}" for number in range(choosing.OF_TREE) for tree in TREES]
     async with asked(scripts, selection, paths):
         await hanging.holds(choosing.THREADS)
+        assert scripts._seekers.grow() == 0
         await refused(scripts, selection, "/app.wsgi")
     assert repr(scripts) == f"<Scripts: <_Seekers: {choosing.THREADS} threads, 0 requests wait>>"
     hanging.ends.set()
     with anyio.fail_after(10):
         await scripts.settle(search(selection, "/app.wsgi"))
+
+
+async def test_one_call_is_enough(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
+    """Threads that have nothing to do take up all that waits; no further one is started while there is one of them."""
+    async with asked(scripts, selection, [f"/tree-0/hangs-{number}" for number in range(3)]):
+        await hanging.holds(3)
+        hanging.ends.set()
+    with anyio.fail_after(10):
+        while scripts._seekers._turns.begun:  # noqa: ASYNC110 - it is a thread that changes it
+            await anyio.sleep(0.001)
+    hanging.ends.clear()
+    seekers = scripts._seekers
+    with seekers._lock:
+        for number in range(3):
+            task = choosing._Task(search(selection, f"/tree-1/hangs-{number}"))
+            seekers._turns.put(task, task.place)
+        seekers._begun_at = 0.0
+    assert seekers.grow() == choosing.PATIENCE
+    await hanging.holds(6)
+    assert repr(scripts) == "<Scripts: <_Seekers: 3 threads, 0 requests wait>>"
 
 
 async def test_cancelled(scripts: Scripts, selection: Selection, hanging: Hanging) -> None:
