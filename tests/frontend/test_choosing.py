@@ -292,6 +292,7 @@ async def test_one_call_is_enough(scripts: Scripts, selection: Selection, hangin
         while scripts._seekers._turns.begun:  # noqa: ASYNC110 - it is a thread that changes it
             await anyio.sleep(0.001)
     hanging.ends.clear()
+    hanging.held = 0
     seekers = scripts._seekers
     with seekers._lock:
         for number in range(3):
@@ -299,7 +300,7 @@ async def test_one_call_is_enough(scripts: Scripts, selection: Selection, hangin
             seekers._turns.put(task, task.place)
         seekers._begun_at = 0.0
     assert seekers.grow() == choosing.PATIENCE
-    await hanging.holds(6)
+    await hanging.holds(3)
     assert repr(scripts) == "<Scripts: <_Seekers: 3 threads, 0 requests wait>>"
 
 
