@@ -63,20 +63,23 @@ class _Bound(Config):
 class _Http2(H2Protocol):
     """HTTP/2 with paths and methods that are no ASCII: hypercorn decodes them, and the whole connection ends with that.
 
-    RFC 9113 section 8.3.1 has them be RFC 9110's. An at sign in front makes them neither a path nor a method, and
-    ``frontend.request`` refuses that as it does under every server.
+    An at sign in front makes them neither a path nor a method, and ``frontend.request`` refuses that under any server.
+    Source: RFC 9113 section 8.3.1, which has them be RFC 3986's and RFC 9110's.
     """
 
     async def _create_stream(self, request: Any) -> None:
-        if not all(value.isascii() for name, value in request.headers if name in _DECODED):
+        if not all(_is_sound(name, value) for name, value in request.headers):
             request.headers = [
-                (name, value if name not in _DECODED or value.isascii() else f"@{quote_from_bytes(value)}".encode())
+                (name, value if _is_sound(name, value) else f"@{quote_from_bytes(value)}".encode())
                 for name, value in request.headers
             ]
         await super()._create_stream(request)
 
 
-_DECODED = (b":path", b":method")
+def _is_sound(name: bytes, value: bytes) -> bool:
+    if name == b":path":
+        return value.isascii() or value.partition(b"?")[0].isascii()  # a query is not decoded
+    return name != b":method" or value.isascii()
 
 
 def serve(configuration: Configuration) -> None:
