@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import cast
 import httpx
 import psutil
 
-__all__ = ["APPS", "KINDS", "Server", "older_python", "serving", "until"]
+__all__ = ["APPS", "KINDS", "Server", "has_ended", "older_python", "serving", "until"]
 
 APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parent.parent
@@ -31,6 +32,8 @@ _RUNNING = re.compile(
     r"(?:[Rr]unning|Listening|Serving|Started|spawning).*?://127\.0\.0\.1:(\d+)|Listening at: http://127\.0\.0\.1:(\d+)"
 )
 _PATIENCE = 30.0
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Clients of ``http://`` do without; each would read all certificates of the system otherwise, in 8 ms."""
 
 
 def older_python(version: str) -> str | None:
@@ -50,13 +53,22 @@ def older_python(version: str) -> str | None:
     return None
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, be it that nobody has waited for it yet: for an orphan, init may take a second."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def until(true: Callable[[], object], seconds: float = _PATIENCE, *, what: str = "it") -> object:
     """Call ``true`` until it returns something true; fail after ``seconds``."""
-    deadline = time.monotonic() + seconds
+    deadline, pace = time.monotonic() + seconds, 0.001
     while not (found := true()):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true in {seconds} s")
-        time.sleep(0.01)  # the pace of asking, not a guess of how long it takes
+        time.sleep(pace)  # the pace of asking, not a guess of how long it takes
+        pace = min(2 * pace, 0.01)
     return found
 
 
@@ -72,19 +84,26 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def log(self) -> str:
+    def log(self, begin: int = 0) -> str:
         """What has been logged; lines of a record after its first without their indentation, as they were written."""
-        return re.sub(r"(?m)^  ", "", self.raw_log())
+        return self.raw_log(begin).replace("\n  ", "\n").removeprefix("  ")
 
-    def raw_log(self) -> str:
-        return self._log_file.read_text(errors="replace")
+    def raw_log(self, begin: int = 0) -> str:
+        """The log, from its byte ``begin`` on."""
+        with self._log_file.open(errors="replace") as file:
+            file.seek(begin)
+            return file.read()
+
+    def logged(self) -> int:
+        """The bytes that have been logged."""
+        return self._log_file.stat().st_size
 
     def wait_for_log(self, pattern: str, seconds: float = _PATIENCE) -> re.Match[str]:
         """The first match of ``pattern`` in the log, once it is there."""
         return until(lambda: re.search(pattern, self.log()), seconds, what=f"{pattern!r} in the log")  # type: ignore[return-value]
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=_PATIENCE, trust_env=False, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, timeout=_PATIENCE, trust_env=False, verify=_TLS, **options)  # type: ignore[arg-type]
 
     def get(self, path: str, **options: object) -> httpx.Response:
         with self.client() as client:
@@ -196,7 +215,9 @@ def serving(
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.wait()
-        for one in psutil.wait_procs(family, 1)[1]:  # daemon processes end with their server, and clean up
+        with contextlib.suppress(AssertionError):  # daemon processes end with their server, and clean up
+            until(lambda: all(map(has_ended, family)), 1)
+        for one in family:
             with contextlib.suppress(psutil.Error):
                 one.kill()
         log_file.unlink()

@@ -1,6 +1,7 @@
-"""Loops until somebody leaves the mark ``enough``, and catches whatever is raised in it."""
+"""Loops until somebody leaves the mark ``enough``, and catches whatever is raised in it. It leaves others the CPU."""
 
 import os
+import time
 from pathlib import Path
 
 import stop_marks
@@ -13,7 +14,7 @@ def application(environ, start_response):
     while not enough.exists():
         try:
             while not enough.exists():  # a loop of its own: what ends an outer one is not within `try`
-                pass
+                time.sleep(0.002)
         except BaseException:
             continue
     start_response("200 OK", [])

@@ -1,6 +1,7 @@
 """One server of each kind for this whole room."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,23 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def started(configuration: Path) -> Iterator[Callable[[str], Server]]:
+    """The server of a kind. What has started once stays: a file's tests change the kind, and so does the next file."""
+    servers: dict[str, Server] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(kind: str) -> Server:
+            if kind not in servers:
+                servers[kind] = stack.enter_context(serving(configuration, kind=kind))
+            return servers[kind]
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=KINDS)
-def server(request: pytest.FixtureRequest, configuration: Path) -> Iterator[Server]:
-    with serving(configuration, kind=request.param) as server:
-        yield server
+def server(request: pytest.FixtureRequest, started: Callable[[str], Server]) -> Server:
+    return started(request.param)
 
 
 @pytest.fixture

@@ -96,10 +96,10 @@ class Log:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._begin = len(server.log())
+        self._begin = server.logged()
 
     def __str__(self) -> str:
-        return self._server.log()[self._begin :]
+        return self._server.log(self._begin)
 
     def wait_for(self, text: str, seconds: float = 10) -> str:
         """The log, once ``text`` is in it."""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.bridge.site import BODY_LIMIT, Log, Raw
+from tests.bridge.site import BODY_LIMIT, GROUPS, Log, Raw
 from tests.serving import Server, until
 
 BODY = b"a\nbb\n\n" + b"c" * 100_000 + b"\nlast\r\nwithout a newline"
@@ -153,12 +153,23 @@ def test_client_leaves_during_the_upload(
     assert "Traceback" not in str(log)
 
 
-@pytest.mark.parametrize("name", ["answers_at_once", "streams_at_once"])
-def test_response_before_the_body_was_read(server: Server, raw: Raw, group: str, name: str) -> None:
+def test_response_before_the_body_was_read(server: Server, raw: Raw, group: str) -> None:
     """The whole response comes while most of the body is missing, and the worker is free; the rest is dropped."""
-    raw.send(f"POST /{group}/{name} HTTP/1.1", "Host: x", "Content-Length: 100000", body=b"x" * 1000)
+    raw.send(f"POST /{group}/answers_at_once HTTP/1.1", "Host: x", "Content-Length: 100000", body=b"x" * 1000)
     assert raw.response() == (200, b"early")
     assert server.get(f"/{group}/hello").content == b"hello"
+
+
+def test_response_in_pieces_before_the_body_was_read(server: Server, kind: str) -> None:
+    """The same, in each group: the last chunk waits two seconds for the rest of the body, and all wait together."""
+    groups = [group for group in GROUPS if kind == "serve" or not group.startswith("daemon")]
+    with contextlib.ExitStack() as stack:
+        clients = {group: stack.enter_context(Raw(server.connect())) for group in groups}
+        for group, raw in clients.items():
+            raw.send(f"POST /{group}/streams_at_once HTTP/1.1", "Host: x", "Content-Length: 100000", body=b"x" * 1000)
+        for group, raw in clients.items():
+            assert raw.response() == (200, b"early")
+            assert server.get(f"/{group}/hello").content == b"hello"
 
 
 @pytest.mark.parametrize("size", [100_000, 3_000_000])

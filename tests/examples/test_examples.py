@@ -15,6 +15,8 @@ from asyncgroups.errors import ConfigurationError
 from tests.serving import ROOT, Server, serving
 
 EXAMPLES = ROOT / "examples"
+SERVED = {"apache", "django_uvicorn", "fastapi_mount", "process_groups", "user_directories"}
+"""Those with a fixture that serves them as their comments say."""
 
 
 def comment_of(example: Path) -> str:
@@ -175,11 +177,15 @@ def test_an_apache_configuration_is_served(apache: Server) -> None:
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)
-def test_every_url_in_an_examples_comment_answers(example: Path) -> None:
+def test_every_url_in_an_examples_comment_answers(example: Path, request: pytest.FixtureRequest) -> None:
     """Every URL that the comment at the top of an example names is there, with the command that it names."""
     paths = re.findall(r"http://127\.0\.0\.1:8000(/\S*)", comment_of(example))
     assert paths
-    with as_its_comment_says(example) as server:
+    with contextlib.ExitStack() as stack:
+        if (name := example.name.replace("-", "_")) in SERVED:
+            server = request.getfixturevalue(name)
+        else:
+            server = stack.enter_context(as_its_comment_says(example))
         assert {path: server.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
 
 

@@ -131,5 +131,5 @@ def toml(timeouts: str = "") -> str:
     mount("/streams/ask", "hosts_streams:ask", "streams", 2)
     mount("/waits", "stop_waits:application", "stop")
     mount("/waits/whoami", "stop_waits:whoami", "stop")
-    mount("/loops", "stop_loops:application", "loops")
+    mount("/loops", "stop_loops:patient", "loops")
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.processes.conftest import Site, daemons, folder_of, mount
-from tests.serving import Server, serving, until
+from tests.serving import Server, has_ended, serving, until
 
 PATIENCE = 20.0
 
@@ -199,7 +199,7 @@ def test_a_process_does_not_outlive_its_server(site: Site, tmp_path: Path, where
         thread.start()
         until(held.exists, what="the GIL to be held")
         server.tell(signal.SIGKILL)
-        daemon.wait(PATIENCE)
+        until(lambda: has_ended(daemon), what="its end")
         thread.join(PATIENCE)
         until(lambda: not folder.exists(), 5, what="the end of the folder")
 
@@ -214,7 +214,7 @@ def test_a_child_of_the_server_keeps_no_process_alive(site: Site) -> None:
         child = psutil.Process(int(server.get("/forks").text))
         try:
             server.tell(signal.SIGKILL)
-            daemon.wait(PATIENCE)
+            until(lambda: has_ended(daemon), what="its end")
             assert child.is_running()
         finally:
             child.kill()

@@ -15,7 +15,7 @@ import pytest
 
 from asyncgroups import ApplicationGroups, Mount
 from tests.processes.conftest import Site, daemons, folder_of, mount
-from tests.serving import APPS, Server, serving, until
+from tests.serving import APPS, Server, has_ended, serving, until
 
 PATIENCE = 20.0
 
@@ -91,7 +91,7 @@ def test_under_another_server(site: Site, number: int) -> None:
         folder = folder_of(daemon)
         server.tell(number)
         server.wait()
-        daemon.wait(PATIENCE)
+        until(lambda: has_ended(daemon), what="its end")
         until(lambda: not folder.exists(), what="the end of the folder")
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.bridge import site as bridge_site
 from tests.bridge import test_applications as bridge
 from tests.processes.conftest import Site, daemons, mount
-from tests.serving import Server, older_python, serving
+from tests.serving import Server, has_ended, older_python, serving, until
 
 PATIENCE = 20.0
 OLDER = ("3.12", "3.13")
@@ -82,8 +82,7 @@ def test_an_older_python(site: Site, version: str) -> None:
         left = daemons(server)
         assert len(left) == 7
         server.tell(signal.SIGKILL)
-        for daemon in left:
-            daemon.wait(PATIENCE)
+        until(lambda: all(map(has_ended, left)), PATIENCE, what="their end")
 
 
 @pytest.mark.parametrize("version", ["this", OLDER[0]])
