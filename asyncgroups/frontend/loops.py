@@ -113,8 +113,12 @@ class _ReaderInlet:
             os.close(self._descriptor)  # the loop has been closed: no selector knows it any more
 
     def open(self) -> bool:
-        """Read on, for another exchange; whether the loop is the one that runs, and still knows it."""
-        if self._descriptor < 0 or self._loop is not asyncio.get_running_loop():
+        """Read on, for another exchange; whether the loop is the one that runs, and still knows it.
+
+        Also where ``wakes`` has opened it, and it has heard the end since: the socket says but once what was unread.
+        """
+        has_heard_end = self._is_open and self._error is not None
+        if (self._descriptor < 0 and not has_heard_end) or self._loop is not asyncio.get_running_loop():
             return False
         self._is_open = True
         return True

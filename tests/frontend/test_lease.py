@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asyncgroups.errors import ApplicationFailed, ApplicationNotFound, ChannelClosed, ProtocolError
+from asyncgroups.errors import ApplicationFailed, ApplicationNotFound, ChannelClosed, ChannelUnread, ProtocolError
 from asyncgroups.frontend import taking
 from asyncgroups.frontend.isolation import Refusal
 from asyncgroups.frontend.lease import GroupMoved, Lease, State
@@ -123,6 +123,9 @@ class Shop:
         channel, descriptor = pair()
         self.theirs.append(Channel(descriptor, blocking=True))
         return channel
+
+    def ping(self) -> None:
+        """It says nothing."""
 
     def adopt(self, worker: Worker, *, limit: float | None) -> None:
         self.adopted.append(worker)
@@ -329,6 +332,23 @@ async def test_the_worker_ends_with_a_request_that_was_sent(shop: Shop) -> None:
                 await third.next(PATIENCE)
             third.end("lost")
         assert not shop.pool.busy
+
+
+async def test_a_worker_that_ends_before_it_has_read_a_request(shop: Shop, anyio_backend: str) -> None:
+    """It is known to have read nothing, also where the request was sent by who freed it: another one may have that."""
+    shop.pool._lasting = True
+    async with second_in_line(shop) as (first, _, outcome):
+        await finish(first, shop)
+        shop.theirs[-1].close()
+        while not outcome:
+            await anyio.lowlevel.checkpoint()
+    (third,) = outcome
+    if isinstance(third, Lease):
+        with pytest.raises(ChannelUnread):
+            await third.next(PATIENCE)
+        third.end("lost")
+    else:
+        assert anyio_backend == "trio", "it is sent by its own task, and never gets there"
 
 
 async def test_a_descriptor_that_cannot_be_read(slow: Slow) -> None:
