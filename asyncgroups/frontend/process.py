@@ -296,12 +296,15 @@ class DaemonProcess:
         """Whether an interpreter has not been ready since then, by the monotonic clock, although it was asked to be."""
         return any(one.state is State.STARTING and one.opened_at <= since for one in list(self.interpreters))
 
-    def move(self, stage: Stage) -> None:
-        """Be in another stage."""
+    def move(self, stage: Stage) -> bool:
+        """Be in another stage; False where it has ended, which it may at any moment."""
         with self._lock:
+            if self.stage is Stage.ENDED:
+                return False
             if (self.stage, stage) not in _TRANSITIONS:
                 raise RuntimeError(f"a daemon process that is {self.stage.value} cannot be {stage.value}")
             self.stage = stage
+            return True
 
     def limit(self, timer: Timer | None) -> None:
         """Have another limit of time, or none; the one before, which would keep what is left of it, is cancelled."""

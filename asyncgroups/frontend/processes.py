@@ -25,6 +25,7 @@ from asyncgroups.frontend.folder import Folder
 from asyncgroups.frontend.output import Echoes
 from asyncgroups.frontend.process import DaemonProcess, Stage, told
 from asyncgroups.frontend.tenants import Tenants
+from asyncgroups.host.group import GroupInterpreter
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool, Worker
 from asyncgroups.host.reaper import Reaper
@@ -248,10 +249,16 @@ class ProcessGroup:
 
     def _drain(self, process: DaemonProcess) -> None:
         """Let it end after its last request. Under the lock."""
-        process.move(Stage.DRAINING)
+        if not process.move(Stage.DRAINING):
+            return
         process.was_drained = True
+        ready: set[GroupInterpreter] = set()
         for member in list(process.kin):
             member.pool.drain(member)
+            ready.add(member.interpreter)
+        for interpreter in process.interpreters:
+            if interpreter not in ready:  # and it will take no requests
+                interpreter.stop(self.settings.shutdown_timeout)
         self._quit_if_empty(process)
         process.limit(self._reaper.later(self.settings.graceful_timeout, partial(self._cut, process)))
 
