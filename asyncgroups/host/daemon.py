@@ -37,6 +37,7 @@ import faulthandler
 import fcntl
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -55,6 +56,12 @@ __all__ = ["main", "open_frame", "parse_open"]
 
 _PAUSE = 0.1
 """Seconds until the next try to take a connection."""
+
+_WATCH_SECONDS = 10.0
+"""Where nobody watches then, nobody will; the log says why."""
+
+_watched: int | None = None
+"""See ``run_outliving``."""
 
 _FIXED = 7
 """Values of OPEN before the folders and the environment."""
@@ -215,6 +222,8 @@ def _place(bootstrap: Bootstrap) -> tuple[str, int]:
 def _live(residence: _Residence, control: int, last_words: socket.socket) -> None:
     inside = Inside(residence.bootstrap, control, door=residence.door, on_over=partial(_move_out, residence))
     kind, reason = messages.BROKEN, ""
+    if residence.bootstrap.is_main:
+        _await_watch()
     try:
         inside.live()
     except InterpreterFailed as error:
@@ -269,7 +278,9 @@ def _peer(connection: socket.socket) -> int | None:
 
 def _outlive_no_server(lifeline: int, folder: str) -> None:
     """End with the server: an interpreter of its own sees to it, or, in a Python without one, the kernel."""
-    if run_outliving(lifeline, folder):
+    global _watched  # noqa: PLW0603 - of the process, as what it says
+    _watched = run_outliving(lifeline, folder)
+    if _watched is not None:
         return
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     if hasattr(fcntl, "F_SETSIG"):
@@ -280,6 +291,12 @@ def _outlive_no_server(lifeline: int, folder: str) -> None:
         with contextlib.suppress(BlockingIOError):
             if not other.recv(1):
                 os._exit(1)  # the server has died before anybody watched
+
+
+def _await_watch() -> None:
+    """What runs in the main interpreter may keep its GIL for ever: not before the process ends with the server."""
+    if _watched is not None:
+        select.select([_watched], [], [], _WATCH_SECONDS)
 
 
 def _show(display_name: str) -> None:

@@ -225,13 +225,15 @@ def run_apart(source: str, *, descriptor: int, **names: str | float | tuple[int,
         fail(error)
 
 
-def run_outliving(lifeline: int, folder: str) -> bool:
-    """Have an interpreter of its own end this process with the server; False where this Python has none.
+def run_outliving(lifeline: int, folder: str) -> int | None:
+    """Have an interpreter of its own end this process with the server; None where this Python has none.
 
-    See ``watchdog.outlive``, which owns ``lifeline`` from here on.
+    See ``watchdog.outlive``, which owns ``lifeline`` from here on. Returns a descriptor: there is something to be read
+    from it as soon as the main interpreter is not needed for that any more. Raises OSError.
     """
     if sys.version_info < OLDEST:
-        return False
-    source = "from asyncgroups.host.watchdog import outlive\noutlive(descriptor, folder)"
-    run_apart(source, descriptor=lifeline, folder=folder)
-    return True
+        return None
+    watched, ready = os.pipe()
+    source = "from asyncgroups.host.watchdog import outlive\noutlive(descriptor, folder, ready=ready)"
+    run_apart(source, descriptor=lifeline, folder=folder, ready=ready)
+    return watched

@@ -10,14 +10,15 @@ reads it. Guarantees:
 - ``expire``: ``seconds`` after its call the process ends with ``status``, after its last ``words`` where
   stderr takes them at once.
 - When the descriptor's other end is closed before, nothing happens.
-- ``outlive``: when the descriptor's other end is closed, or the process that has started this one has ended, this one
-  ends, and its folder with the last one.
+- ``outlive``: when the descriptor's other end is closed, or the process that has made it has ended, this one ends, and
+  its folder with the last one.
 """
 
 import _socket
 import math
 import os
 import select
+import sys
 import threading
 import time
 
@@ -80,18 +81,23 @@ def _say(words: str) -> None:
         pass
 
 
-def outlive(lifeline: int, folder: str) -> None:
+def outlive(lifeline: int, folder: str, *, ready: int) -> None:
     """Wait for the end of the process at the other end of ``lifeline``, and end with it.
 
-    What it has left in ``folder``, where there are sockets only, goes as well.
+    What it has left in ``folder``, where there are sockets only, goes as well. Says on ``ready`` that it waits.
     """
     ends = select.poll()
     ends.register(lifeline, select.POLLIN)
+    has_ended = False
     try:
-        ends.register(os.pidfd_open(os.getppid()), select.POLLIN)  # a child of its may hold the other end as well
+        ends.register(os.pidfd_open(_maker(lifeline)), select.POLLIN)  # a child of its may hold the other end as well
+    except ProcessLookupError:
+        has_ended = True
     except (AttributeError, OSError):
         pass  # not a Linux, or an old one
-    ends.poll()
+    os.write(ready, b".")
+    if not has_ended:
+        ends.poll()
     try:
         for name in os.listdir(folder):
             os.unlink(folder + "/" + name)
@@ -99,3 +105,13 @@ def outlive(lifeline: int, folder: str) -> None:
     except OSError:
         pass  # another process was quicker, or this one is another user's
     os._exit(1)
+
+
+def _maker(lifeline: int) -> int:
+    """The number of the process that has made it, which may have ended (unix(7), SO_PEERCRED); else our parent's."""
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, lifeline)
+    try:
+        credentials = socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    finally:
+        socket.detach()
+    return int.from_bytes(credentials[:4], sys.byteorder) or os.getppid()  # 0 is one of another namespace
