@@ -191,7 +191,8 @@ class Preloading:
         if kind != messages.DONE:
             return True
         if self._rest:
-            self._load()
+            with suppress(ChannelClosed):  # ``lost`` comes next
+                self._load()
             return True
         return False
 

@@ -360,7 +360,9 @@ class Supervisor:
 
     def give_up(self, worker: Worker) -> None:
         """``worker`` has not obeyed an interrupt: its interpreter gets no further request."""
-        if any(group.give_up(worker) for group in self.process_groups.all):
+        with self._lock:  # one whose place is being taken just now would be missed
+            groups = self.process_groups.all
+        if any(group.give_up(worker) for group in groups):
             return
         pool = worker.pool
         with self._lock:

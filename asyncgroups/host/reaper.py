@@ -92,6 +92,8 @@ class Reaper:
         self._selector: selectors.BaseSelector | None = None
         self._wake: socket.socket | None = None
         self._ended = False
+        self._is_over = False
+        """Whether nothing more is taken up."""
 
     def __repr__(self) -> str:
         listening = len(self._selector.get_map()) - 1 if self._selector and self._selector.get_map() else 0
@@ -131,13 +133,15 @@ class Reaper:
         """End the thread; later calls do nothing. Channels of those who have not ended belong to nobody then."""
         with self._lock:
             ended, self._ended = self._ended, True  # before the thread wakes and looks
-            if self._wake is not None and not ended:
+            if self._wake is None:
+                self._is_over = True
+            elif not ended:
                 self._wake.send(b"\0")
 
     def post(self, job: Callable[[], None]) -> None:
         """Call ``job`` in the reaper's thread, soon. From any thread. Raises OSError, RuntimeError if there is none."""
         with self._lock:
-            if self._ended:
+            if self._is_over:
                 return
             if self._wake is None:
                 self._start()
@@ -186,10 +190,12 @@ class Reaper:
                     action = timer.action  # once: another thread may cancel it just now
                     if action is not None:
                         self._guard(action)
-            with self._lock:  # ``end`` may still be writing to ``wake``
-                jobs, self._jobs = self._jobs, deque()
-            for job in jobs:
-                self._guard(job)
+            while not self._is_over:
+                with self._lock:  # ``end`` and ``post`` may still be writing to ``wake``
+                    jobs, self._jobs = self._jobs, deque()
+                    self._is_over = not jobs
+                for job in jobs:  # which may ask for more: the channel that one listens to would be nobody's
+                    self._guard(job)
             self._hear_out(selector)
 
     def _hear_out(self, selector: selectors.BaseSelector) -> None:

@@ -6,18 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from asyncgroups.config import ProcessSettings
+from asyncgroups.config import Limits, ProcessSettings, Timeouts
 from asyncgroups.frontend.bootstraps import in_processes
-from asyncgroups.frontend.process import DaemonProcess, Resident, Stage
+from asyncgroups.frontend.process import DaemonProcess, Preloading, Resident, Stage
 from asyncgroups.frontend.processes import ProcessGroup
+from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.tenants import Tenants
 from asyncgroups.host.pool import Pool
 from asyncgroups.host.reaper import Reaper
 from asyncgroups.selection.mounts import GroupSettings
+from asyncgroups.wire import messages
+from asyncgroups.wire.channel import Channel, pair
 from tests.serving import until
 
 PATIENCE = 20.0
@@ -96,3 +100,36 @@ def test_one_that_ends_while_somebody_looks_at_its_stage(
     group._reaper.post(looked.set)
     assert looked.wait(PATIENCE)
     assert "the reaper met an exception" not in caplog.text
+
+
+def test_one_that_ends_between_two_that_are_preloaded() -> None:
+    """What waits for both is told of the end, once; that the second cannot be asked for is no mistake."""
+    ours, descriptor = pair()
+    theirs = Channel(descriptor, blocking=True)
+    over: list[bool] = []
+    interpreter: Any = SimpleNamespace(add_worker=lambda _: ours)
+    reaper: Any = SimpleNamespace(listen=lambda _: None)
+    loading = Preloading(interpreter, ["a:a", "b:b"], number=1, reaper=reaper, on_over=lambda: over.append(True))
+    theirs.close()
+    assert loading.hear(messages.DONE, b"")
+    assert not over
+    loading.lost("the process has ended")
+    assert over == [True]
+
+
+def test_a_worker_is_given_up_while_its_processes_are_replaced() -> None:
+    """Its process group is found, whatever happens to the table meanwhile: it is looked at under the lock."""
+    supervisor = Supervisor(limits=Limits(), timeouts=Timeouts(), global_threads=1, environ={})
+    found: list[bool] = []
+
+    class Groups:
+        @property
+        def all(self) -> list[Any]:
+            is_safe = supervisor._lock.locked()
+            return [SimpleNamespace(give_up=lambda _: found.append(is_safe) or not supervisor._lock.locked())]
+
+    groups: Any = Groups()
+    supervisor.process_groups = groups
+    worker: Any = SimpleNamespace()
+    supervisor.give_up(worker)
+    assert found == [True]

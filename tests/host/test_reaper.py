@@ -332,3 +332,15 @@ def test_a_listener_that_is_dismissed(reaper: Reaper, listener: Listening) -> No
     reaper.later(0.05, lambda: over.put(True))
     assert over.get(timeout=PATIENCE)
     assert listener.told.empty()
+
+
+def test_who_begins_to_listen_at_the_end(reaper: Reaper, listener: Listening) -> None:
+    """A job that asks for another one as the end comes is done as a whole: no channel stays that nobody closes."""
+
+    def begin() -> None:
+        reaper.end()
+        reaper.post(lambda: reaper.listen(listener))
+
+    listener.worker.close()
+    reaper.post(begin)
+    assert listener.next().startswith("lost")
