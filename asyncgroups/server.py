@@ -123,7 +123,8 @@ async def _serve(lifecycle: Lifecycle, configuration: Configuration, config: Con
 
     def stop(number: int, _: FrameType | None) -> None:
         # Nothing else here: the code that it interrupts may hold any lock, the logging module's among them.
-        loop.call_soon_threadsafe(begin, number)
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: the end has begun
+            loop.call_soon_threadsafe(begin, number)
 
     _own_signals(stop, configuration)
     try:
