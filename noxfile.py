@@ -156,9 +156,9 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: `nox -s tests-3.14 -- tests/selection -x`; `-n 0` for one at a time."""
     session.install("-e", ".", "--group", "test")
-    # Three at a time, whatever the machine: much of a test is waiting, and some count milliseconds. A file's tests stay
+    # Four at a time, whatever the machine: much of a test is waiting, and some count milliseconds. A file's tests stay
     # together, for they share servers; tests/conftest.py says which files begin.
-    parallel = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+    parallel = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
     # The examples of the property tests are the same in each run, and as slow as the machine makes them;
     # `-- --hypothesis-profile=default` looks for others.
     examples = ["--hypothesis-profile=ci"]
