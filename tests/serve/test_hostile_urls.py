@@ -46,7 +46,7 @@ OTHER = [
     b"/sites/red%2f..%2fblue",
     b"/%",
     # root paths and the paths of mounts, once more
-    b"/root/../~bob/wsgi-scripts/app.wsgi",
+    b"/outer/../~bob/wsgi-scripts/app.wsgi",
     b"/outer/~bob/wsgi-scripts/app.wsgi",
     b"/../outer/~bob/wsgi-scripts/app.wsgi",
     b"/%2e%2e%2f~bob/wsgi-scripts/app.wsgi",
@@ -134,13 +134,13 @@ class Host:
 HOSTS = {
     "serve": Host(kind="serve", ask=(over_http_1, over_http_2)),
     "granian": Host(kind="granian"),
-    "httptools": Host(kind="uvicorn", options=("--http", "httptools", "--root-path", "/root")),
+    "httptools": Host(kind="uvicorn", options=("--http", "httptools", "--root-path", "/outer")),
     "hypercorn": Host(
-        kind="hypercorn", options=("--root-path", "/root"), fronts=(b"", b"/root"), ask=(over_http_2,), decodes=True
+        kind="hypercorn", options=("--root-path", "/outer"), fronts=(b"", b"/outer"), ask=(over_http_2,), decodes=True
     ),
     "starlette": Host(
         kind="starlette",
-        options=("--http", "h11", "--root-path", "/root"),
+        options=("--http", "h11", "--root-path", "/outer"),
         fronts=(b"/outer", b"/tenants/..", b"/tenants/~bob"),
     ),
 }
