@@ -6,6 +6,8 @@ Guarantees:
   never.
 - ``leave`` returns with nothing pending: the worker loop itself is never hit.
 - What is stuck in C code is hit when it comes back to Python.
+- Where it hits an import, the import system's locks are free afterwards: else every import of the interpreter, and its
+  end, would wait for this thread for ever.
 - Where it hits what Python ignores all exceptions of, a ``__del__`` or the callback of a weak reference, as each import
   has them, it is raised again: see ``watch``.
 
@@ -64,6 +66,10 @@ class Region:
                     self._lock.release()
             except RequestInterrupted:
                 continue  # there is only one
+            if hit:
+                from asyncgroups.worker import imports  # noqa: PLC0415 - of no use where nothing is interrupted
+
+                imports.let_go(self._thread)
             return hit
 
     def interrupt(self, exchange: int) -> bool:

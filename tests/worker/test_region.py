@@ -1,5 +1,8 @@
 """Interrupts that hit where Python ignores exceptions."""
 
+import _imp
+import contextlib
+import importlib
 import sys
 import threading
 import time
@@ -55,6 +58,53 @@ def test_what_python_ignores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() < ends
     assert ignored == [RequestInterrupted]
     assert hits == 1
+
+
+@pytest.mark.parametrize("name", ["the import lock", "a module's lock"])
+def test_an_import_that_had_just_begun(name: str) -> None:
+    """An interrupt that hits right after importlib has taken a lock leaves none: others go on importing."""
+    regions: list[Region] = []
+    taken, ends = threading.Event(), time.monotonic() + 20
+    module_lock: Any = importlib._bootstrap._get_module_lock("a_module_of_this_test")  # type: ignore[attr-defined]
+
+    def work() -> None:
+        regions.append(Region())
+        regions[0].enter(7)
+        try:
+            if name == "the import lock":
+                _imp.acquire_lock()
+                _imp.acquire_lock()
+            else:
+                module_lock.acquire()
+                module_lock.acquire()
+            taken.set()
+            while time.monotonic() < ends:
+                pass
+        except RequestInterrupted:
+            assert regions[0].leave()
+            left.set()
+            over.wait(20)  # what it holds would be free, as likely as not, if it had ended
+            with contextlib.suppress(RuntimeError):  # where this fails others are to go on
+                while True:
+                    _imp.release_lock()
+
+    def take() -> None:
+        _imp.acquire_lock()
+        _imp.release_lock()
+        module_lock.acquire()
+        module_lock.release()
+
+    left, over = threading.Event(), threading.Event()
+    threads = [threading.Thread(target=target, daemon=True) for target in (work, take)]
+    threads[0].start()
+    assert taken.wait(20)
+    assert regions[0].interrupt(7)
+    assert left.wait(20)
+    threads[1].start()
+    threads[1].join(20)
+    over.set()
+    assert not threads[1].is_alive()
+    threads[0].join(20)
 
 
 def test_two_that_watch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
