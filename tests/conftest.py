@@ -1,13 +1,20 @@
-"""What holds for all rooms: the order in which their files run."""
+"""What holds for all rooms: the order in which their files run, and what Ctrl-C means to what they start."""
 
+import signal
 from collections import Counter
 
 import pytest
 
-__all__ = ["pytest_collection_modifyitems"]
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
 SLOW = frozenset({"bridge", "commands", "embed", "examples", "hosts", "oracle", "processes", "scripts", "serve"})
 """Rooms that start servers, or wait for clocks."""
+
+
+def pytest_configure() -> None:
+    """Who runs the tests in the background of a shell has them ignore SIGINT, and with them all that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -145,47 +146,44 @@ def test_pictures(measured: list[Row], tmp_path: Path) -> None:
 STALL = 0.3
 
 
-class Stalling:
+class Stalling(socketserver.ThreadingTCPServer):
     """Answers HTTP at once, but that it stands still for ``STALL`` seconds at one of the requests."""
 
+    request_queue_size = 64
+
     def __init__(self, *, at: int) -> None:
-        self._at = at
-        self._count = 0
-        self._turn = threading.Lock()
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.port = self.server_address[1]
+        self.at = at
+        self.count = 0
+        self.turn = threading.Lock()
+        self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-    def close(self) -> None:
-        self._listening.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+class _Answers(socketserver.BaseRequestHandler):
+    server: Stalling
 
-    def _answer(self, connection: socket.socket) -> None:
-        with connection:
-            while connection.recv(65536):
-                with self._turn:  # which all others wait for
-                    self._count += 1
-                    if self._count == self._at:
-                        time.sleep(STALL)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    def handle(self) -> None:
+        while self.request.recv(65536):
+            with self.server.turn:  # which all others wait for
+                self.server.count += 1
+                if self.server.count == self.server.at:
+                    time.sleep(STALL)
+            self.request.sendall(self.server.answer)
 
 
 @pytest.fixture
-def stalling() -> Iterator[Any]:
-    server = Stalling(at=20)
-    yield server
-    server.close()
+def stalling() -> Iterator[Stalling]:
+    with Stalling(at=20) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize("connections", [1, 8])
-def test_a_stall_is_seen_by_all_that_it_kept_waiting(stalling: Any, connections: int) -> None:
+def test_a_stall_is_seen_by_all_that_it_kept_waiting(stalling: Stalling, connections: int) -> None:
     """Requests whose time came during a stall have waited, whether or not a connection was free to send them."""
     latencies = load.paced(stalling, "/", per_second=100, seconds=0.8, connections=connections)
     assert len(latencies) == 80
@@ -196,9 +194,9 @@ def test_a_stall_is_seen_by_all_that_it_kept_waiting(stalling: Any, connections:
     assert percentile(latencies, 10) < STALL * 1000 / 3
 
 
-def test_a_wrong_answer_is_no_figure(stalling: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_answer_is_no_figure(stalling: Stalling) -> None:
     """A server that answers anything but 200 makes no latencies."""
-    monkeypatch.setattr(Stalling, "_answer", lambda _, connection: connection.sendall(b"HTTP/1.1 500 No\r\n\r\n"))
+    stalling.answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
     with pytest.raises(load.LoadFailed, match="500"):
         load.paced(stalling, "/", per_second=100, seconds=0.1, connections=1)
 
