@@ -70,7 +70,7 @@ def begun(program: str, marks: Path, redirection: str = "") -> Iterator[subproce
 def ended(program: str, marks: Path, redirection: str = "") -> tuple[int, str, str]:
     """The exit status of such a process, and what it has written."""
     with begun(program, marks, redirection) as process:
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = process.communicate(timeout=30)
         return process.returncode, stdout, stderr
 
 
@@ -109,7 +109,7 @@ def test_what_interrupts_the_wait(answer: str, expected: int, tmp_path: Path) ->
     with begun(program, tmp_path) as process:
         until(lambda: list(tmp_path.glob("one/interrupted-*")), what="the exit")
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (expected, "the end\natexit\n"), stderr
     assert [word in stderr for word in ("SystemExit: 5", "KeyboardInterrupt")] == [expected == 1, False]
 

@@ -644,7 +644,7 @@ def test_hammering(interpreter: Interpreter, action: Callable[[Any], None]) -> N
             end.close()
     assert set(hit) <= set(aimed)
     assert len(aimed) == len(set(aimed))
-    assert len(aimed) > 20
+    assert len(aimed) > (5 if action is nothing else 20)  # which is over before most of them are aimed
     assert len(hit) > 20 or action is not work
 
 
