@@ -42,7 +42,11 @@ class Folder:
             os.rmdir(self.path)
             raise OSError(f"the path of a socket in {self.path!r} would be too long: TMPDIR should name another folder")
         self._removing = threading.Lock()
-        self._locked: int | None = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._locked: int | None = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            os.rmdir(self.path)
+            raise
         with suppress(OSError):  # a file system without locks
             fcntl.flock(self._locked, fcntl.LOCK_EX)
 

@@ -1,5 +1,6 @@
 """The folders of daemon processes' sockets: what was left behind goes with the next one, and nothing else."""
 
+import errno
 import os
 import shutil
 import stat
@@ -76,6 +77,19 @@ def test_two_that_remove_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with open(os.devnull, "rb") as mine:  # it has the number that the folder's had
         folder.remove()
         assert mine.read() == b""
+
+
+def test_one_that_cannot_be_locked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no descriptor left nothing stays: each request that needs one would leave one."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(OSError, match="too many open files"):
+            Folder()
+    assert list(place.iterdir()) == []
 
 
 def test_one_whose_server_was_killed(place: Path) -> None:
