@@ -253,7 +253,7 @@ class Supervisor:
             else:
                 assert entry.group is not None
                 made = entry._replace(pool=entry.group.tenants.another(entry.pool, backlog=self.limits.backlog))
-                made.pool.is_movable = entry.pool.is_movable
+            made.pool.is_movable = entry.pool.is_movable  # also where the group has just moved
             self._spare[made.pool] = key
             return made._replace(versions=Versions(known))
 

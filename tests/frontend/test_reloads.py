@@ -1,15 +1,23 @@
 """Which reloads begin while others hang; what a reload does is ``tests/scripts``'."""
 
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asyncgroups.frontend.isolation import Place
+from asyncgroups.config import Limits, Timeouts
+from asyncgroups.frontend.isolation import Place, Refusal
 from asyncgroups.frontend.reloading import Reloading
+from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.versions import FAILING, RELOADS, Entry, Versions
+from asyncgroups.selection.mounts import GroupSettings
 from tests.serving import until
+
+KEY = ("", "group")
+REFUSAL = Refusal("app:application", "stubborn", "it refuses")
 
 APPLICATION = "/srv/app.wsgi:application"
 VERSION = (1, 2, 3, 4)
@@ -65,3 +73,27 @@ def test_places_that_are_taken(reloading: Reloading) -> None:
     for _ in range(RELOADS):
         reloading.begin(group(has_failed=False), APPLICATION, version=VERSION)
     assert repr(reloading) == f"<Reloading: {RELOADS} of {RELOADS}>"
+
+
+class Request:
+    """A ``Ticket`` that need not wait."""
+
+    exchange, key = 1, None
+
+
+def test_a_group_that_moves_as_its_reload_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A module that refuses in the new interpreter as well is met as in the old one: the group has its other place."""
+    supervisor = Supervisor(limits=Limits(), timeouts=Timeouts(), global_threads=1, environ=os.environb)
+    settings = GroupSettings(app_dir=str(tmp_path))
+    supervisor.pool_of(KEY, settings)
+    entry = supervisor._pools[KEY]
+    supervisor.isolation.move(KEY, REFUSAL)
+    made = supervisor.candidate(entry, {})
+    request: Any = Request()
+    worker = made.pool.take(request)
+    assert worker is not None
+    assert supervisor.move(worker, REFUSAL)
+    assert 'Its isolation is "interpreter"' not in caplog.text
+    made.pool.lose(worker)
+    supervisor.discard(made)
+    assert supervisor.stop() == []
