@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import ChannelClosed
@@ -29,12 +28,12 @@ from asyncgroups.frontend.output import Output
 from asyncgroups.host import daemon
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
-from asyncgroups.host.pool import Member, Pool
+from asyncgroups.host.pool import Member
 from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Resident", "Stage", "told"]
+__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Stage", "told"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -91,6 +90,8 @@ class DaemonInterpreter(GroupInterpreter):
         self._on_alone = on_alone
         self._left = 0
         self._over = threading.Event()
+        self._loadings: set[Preloading] = set()
+        self._is_hurried = False
         self.opened_at: float = 0.0
         """When the process was asked for it, by the monotonic clock."""
 
@@ -108,6 +109,24 @@ class DaemonInterpreter(GroupInterpreter):
 
     def join(self, seconds: float) -> bool:
         return self._over.wait(max(0.0, seconds))
+
+    def hurry(self) -> None:
+        """Interrupt what it loads, and will: nobody waits for that any more."""
+        self._is_hurried = True
+        for loading in list(self._loadings):
+            loading.interrupt()
+
+    def take_in(self, loading: Preloading) -> None:
+        """Have it end with the interpreter, even if a child of the process holds the other end of its channel."""
+        self._loadings.add(loading)  # and then look: who sets what is looked at does it the other way round
+        if self._is_hurried:
+            loading.interrupt()
+        if self._over.is_set():
+            loading.channel.shut()
+
+    def let_go(self, loading: Preloading) -> None:
+        """It is over."""
+        self._loadings.discard(loading)
 
     def hear(self, kind: int, payload: bytes) -> bool:
         """See ``reaper.Listener``."""
@@ -146,6 +165,8 @@ class DaemonInterpreter(GroupInterpreter):
             self._end(state)
         finally:
             self._over.set()
+            for loading in list(self._loadings):
+                loading.channel.shut()
 
 
 class Preloading:
@@ -180,6 +201,7 @@ class Preloading:
         except ChannelClosed:
             self.channel.close()
             raise
+        interpreter.take_in(self)
         reaper.listen(self)
 
     def _load(self) -> None:
@@ -198,6 +220,7 @@ class Preloading:
 
     def finished(self) -> None:
         """See ``reaper.Listener``."""
+        self._interpreter.let_go(self)
         self.channel.shut()
         self.channel.close()
         self.stop_waiting()
@@ -241,8 +264,8 @@ class DaemonProcess:
         self.stage: Stage = Stage.STARTING
         self.kin: list[Member] = []
         """The members of pools whose interpreters live here."""
-        self.members: list[Member] = []
-        """Those, and the ones whose interpreters have ended."""
+        self._members: list[Member] = []  # those, and the last ones whose interpreters have ended
+        self._served = 0  # by the ones before
         self.interpreters: set[DaemonInterpreter] = set()
         self.outputs: list[Output] = []
         """What it prints; its children may go on when it has ended."""
@@ -291,7 +314,13 @@ class DaemonProcess:
 
     @property
     def served(self) -> int:
-        return sum(member.served for member in list(self.members))
+        return self._served + sum(member.served for member in self._members)
+
+    def admit(self, member: Member) -> None:
+        """One of its interpreters takes requests. For who has the lock of the process group."""
+        over = [one for one in self._members if one not in self.kin and not one.busy]
+        self._members = [*(one for one in self._members if one not in over), member]
+        self._served += sum(one.served for one in over)
 
     def is_late(self, since: float) -> bool:
         """Whether an interpreter has not been ready since then, by the monotonic clock, although it was asked to be."""
@@ -363,9 +392,6 @@ class DaemonProcess:
         with suppress(OSError):
             os.unlink(self.address)
         self.move(Stage.ENDED)
-        for interpreter in list(self.interpreters):
-            with suppress(AttributeError):  # it has no channel yet
-                interpreter.channel.shut()
         self._on_end(self)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -411,18 +437,6 @@ class DaemonProcess:
             self.outputs.append(output := Output(reading, level, settings.name))
             self._reaper.listen(output)
         return child
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Resident:
-    """An application group in one process."""
-
-    process: DaemonProcess
-    pool: Pool
-    preload: tuple[str, ...]
-    interpreter: DaemonInterpreter | None = None
-    member: Member | None = None
-    """Once it takes requests."""
 
 
 def told(status: int | None) -> str:

@@ -149,7 +149,7 @@ class ProcessGroup:
 
     def _succeed(self, process: DaemonProcess) -> None:
         """One of its interpreters takes requests: it may do all that another one did. Under the lock."""
-        served = {member.pool for member in process.kin}
+        served = {member.pool for member in list(process.kin)}
         for old in self._processes:
             if old.successor is process and old.stage is Stage.SERVING and self.tenants.lasting(old) <= served:
                 self._drain(old)
@@ -171,7 +171,9 @@ class ProcessGroup:
             self.tenants.move_out(process)
             for old in self._processes:
                 if old.successor is process:
-                    old.successor = None  # it serves on, until the next look
+                    old.successor = process.successor  # where there is none it serves on, until the next look
+            if process.successor is not None and not self._is_closing:
+                self._succeed(process.successor)
             was_asked = process.was_drained or self._is_closing
             if self.is_winding_up and not self._processes and self._folder is not None:
                 self._folder.remove()
@@ -214,6 +216,10 @@ class ProcessGroup:
         """What is to be recycled, or has not become ready? In the reaper's thread, every second."""
         if self._is_closing:
             return
+        with self._lock:
+            for process in self._processes:
+                if process.stage is Stage.SERVING:
+                    self._succeed(process)  # what it lacked may have ended in the other one as well
         settings, limit, now = self.settings, self.settings.startup_timeout, time.monotonic()
         for process in self.processes:
             served, age = process.served, now - process.started_at
@@ -314,6 +320,7 @@ class ProcessGroup:
             pool.refuse(ShuttingDown("the server shuts down"))
         for interpreter in interpreters:
             interpreter.stop(seconds)
+            interpreter.hurry()
 
     def join(self, until: float) -> list[str]:
         """Wait for the end of all, until ``until`` by the monotonic clock; the labels of groups that did not end.

@@ -27,14 +27,14 @@ from asyncgroups.errors import (
     PoolRetired,
     RequestTimedOut,
 )
-from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Resident, Stage
+from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.pool import Member, Pool
 from asyncgroups.host.reaper import Reaper
 from asyncgroups.host.sticky import StickyPool
 
-__all__ = ["Errand", "Tenants"]
+__all__ = ["Errand", "Resident", "Tenants"]
 
 _log = logging.getLogger("asyncgroups")
 
@@ -43,12 +43,6 @@ _MOMENT = 0.05
 
 def _nothing() -> None:
     """It takes requests already."""
-
-
-def _forgo(resident: Resident) -> None:
-    """It does not take requests, or no more."""
-    if isinstance(resident.pool, StickyPool):
-        resident.pool.forgo(resident.process.slot)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -61,6 +55,18 @@ class _Tenant:
     pool: Pool
     bootstrap: Bootstrap
     preload: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Resident:
+    """An application group in one process."""
+
+    process: DaemonProcess
+    pool: Pool
+    preload: tuple[str, ...]
+    interpreter: DaemonInterpreter | None = None
+    member: Member | None = None
+    """Once it takes requests."""
 
 
 class Errand:
@@ -146,11 +152,11 @@ class Tenants:
     @property
     def pools(self) -> list[Pool]:
         """Of all of them."""
-        return [*list(self._staying), *self._leaving]
+        return list(dict.fromkeys([*list(self._staying), *self._leaving]))  # one that leaves just now may be in both
 
     def lasting(self, process: DaemonProcess) -> set[Pool]:
         """The pools that have interpreters in ``process``, and stay."""
-        return {member.pool for member in process.kin if member.pool not in self._leaving}
+        return {member.pool for member in list(process.kin) if member.pool not in self._leaving}
 
     def pool(self, bootstrap: Bootstrap, *, backlog: int, preload: tuple[str, ...]) -> Pool:
         """The pool of an application group; made, with its interpreters, where there is none.
@@ -257,13 +263,14 @@ class Tenants:
             self._leave_out(pool)
 
     def _leave_out(self, pool: Pool) -> None:
-        tenant = self._staying.pop(pool, None)
+        tenant = self._staying.get(pool)
         if tenant is None:
             return
         if self._named.get(tenant.bootstrap.application_group) is tenant:
             del self._named[tenant.bootstrap.application_group]
         if self._residents[pool]:
             self._leaving.append(pool)
+        del self._staying[pool]  # from then on: ``pools`` is without the lock
         self._missing = {one for one in self._missing if one[1] is not pool}
         self._changed.notify_all()
         for process in list(self._processes):
@@ -288,6 +295,10 @@ class Tenants:
     def move_out(self, process: DaemonProcess) -> None:
         """It has ended. Under the lock."""
         self._missing = {one for one in self._missing if one[0] is not process}
+        for interpreter in process.interpreters:  # here, where none can be about to come in
+            interpreter.channel.shut()
+        for pool in self._staying:
+            self._forgo(process, pool)
         self._changed.notify_all()
 
     def close(self) -> None:
@@ -317,10 +328,22 @@ class Tenants:
         except OSError as error:
             self._missing.add((process, pool))
             _log.error("[%s] no connection to a daemon process: %s", interpreter.label, error)
-            _forgo(resident)
+            self._forgo(process, pool)
+            self._changed.notify_all()
             return
         process.interpreters.add(interpreter)
         self._residents[pool] += 1
+
+    def _forgo(self, process: DaemonProcess, pool: Pool) -> None:
+        """It does not take requests of ``pool``, or no more; another in its slot may be about to. Under the lock."""
+        if isinstance(pool, StickyPool) and not any(
+            one.slot == process.slot
+            and one is not process
+            and one.stage in (Stage.STARTING, Stage.SERVING)
+            and (one, pool) not in self._missing
+            for one in self._processes
+        ):
+            pool.forgo(process.slot)
 
     # In the reaper's thread: what becomes of an interpreter
 
@@ -330,6 +353,8 @@ class Tenants:
         with self._lock:
             if resident.process.stage is Stage.STARTING:
                 resident.process.move(Stage.SERVING)
+        if resident.interpreter.state is not State.RUNNING:
+            return  # it has been told to end meanwhile: what it would load it would have to end first
         is_alone = not resident.pool.is_served
         if not resident.preload or is_alone:
             self._admit(resident)  # requests would wait for nobody else
@@ -353,7 +378,7 @@ class Tenants:
         with self._lock:
             if process.stage is Stage.SERVING and interpreter.state is State.RUNNING:
                 resident.member = resident.pool.add(interpreter, process.kin, slot=process.slot)
-                process.members.append(resident.member)
+                process.admit(resident.member)
                 self._on_ready(process)
                 self._changed.notify_all()
 
@@ -368,12 +393,12 @@ class Tenants:
         busy = pool.remove(resident.member) if resident.member is not None else []
         for worker in busy:  # a moment later: how they end by themselves tells what has been read of them
             self._reaper.later(_MOMENT, worker.channel.shut)
-        _forgo(resident)
         with self._lock:
             process.interpreters.discard(interpreter)
             lasts = process.stage in (Stage.STARTING, Stage.SERVING) and not self._is_closed
             if lasts and pool in self._staying:
                 self._missing.add((process, pool))
+            self._forgo(process, pool)
             self._residents -= Counter([pool])  # which drops what is none
             if pool in self._leaving and not self._residents[pool]:
                 self._leaving.remove(pool)
