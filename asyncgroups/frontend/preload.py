@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from asyncgroups.errors import ApplicationFailed, ApplicationGroupsError, RequestTimedOut
+from asyncgroups.errors import ApplicationFailed, ApplicationGroupsError, PoolRetired, RequestTimedOut
 from asyncgroups.frontend.lease import GroupMoved, Lease, State
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.taking import take
@@ -67,18 +67,21 @@ async def load_once(
 
 
 async def load_in(supervisor: Supervisor, member: Member, *, application: str) -> Unloaded | None:
-    """As ``load``, in one interpreter of a pool that takes no requests yet. Raises GroupMoved."""
+    """As ``load``, in one interpreter of a pool that takes no requests yet. Raises GroupMoved, PoolRetired."""
     number = supervisor.number()
     first = messages.texts(messages.LOAD, str(number), application)
     try:
         worker = member.pool.claim(member, number)
         try:
-            lease = Lease(supervisor, worker)
+            lease = None if member.pool.is_retired else Lease(supervisor, worker)
         except BaseException:
             member.pool.release(worker)
             raise
     except (ApplicationGroupsError, OSError) as error:
         return Unloaded(type(error).__name__, str(error))
+    if lease is None:  # seen here, or else by who has retired it and looks for busy workers then
+        member.pool.release(worker)
+        raise PoolRetired("it is not to load there any more")
     return await _load(supervisor, lease, application, first)
 
 

@@ -67,7 +67,7 @@ class Reloading:
         self._supervisor = supervisor
         self._lock = threading.Lock()
         self._reloads: dict[threading.Thread, Entry | None] = {}
-        """Each thread that runs, and what it has made."""
+        """Each thread that runs, and what it has made, as long as that takes no requests."""
         self._closing = False
 
     def __repr__(self) -> str:
@@ -99,6 +99,7 @@ class Reloading:
             self._closing = True
             made = [entry for entry in self._reloads.values() if entry is not None]
         for entry in made:
+            entry.pool.retire()  # what is about to be loaded there is not
             for worker in entry.pool.busy:
                 worker.interrupt()
 
@@ -170,6 +171,8 @@ class Reloading:
                 anyio.run(self._load, applications, partial(load_once, self._supervisor, lambda: made.pool))
             else:
                 self._load_in_processes(made, made.group, applications)
+            with self._lock:
+                self._reloads[threading.current_thread()] = None  # it may have requests from here on
             is_swapped = self._supervisor.swap(entry, made)
         except GroupMoved:
             is_swapped = False  # its process loads what there is by now

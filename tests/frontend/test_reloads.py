@@ -4,16 +4,23 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from asyncgroups.config import Limits, Timeouts
+from asyncgroups.errors import ChannelClosed, PoolRetired
+from asyncgroups.frontend import reloading as reloading_module
 from asyncgroups.frontend.isolation import Place, Refusal
+from asyncgroups.frontend.preload import load_in, load_once
 from asyncgroups.frontend.reloading import Reloading
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.versions import FAILING, RELOADS, Entry, Versions
+from asyncgroups.host.pool import Pool
 from asyncgroups.selection.mounts import GroupSettings
+from asyncgroups.wire.channel import Channel, pair
 from tests.serving import until
 
 KEY = ("", "group")
@@ -96,4 +103,68 @@ def test_a_group_that_moves_as_its_reload_begins(tmp_path: Path, caplog: pytest.
     assert 'Its isolation is "interpreter"' not in caplog.text
     made.pool.lose(worker)
     supervisor.discard(made)
+    assert supervisor.stop() == []
+
+
+def test_the_end_as_a_reload_is_about_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loads nothing any more: nobody would interrupt it before the end has waited for its requests."""
+    script = tmp_path / "app.wsgi"
+    script.write_text(f"open({str(tmp_path / 'begun')!r}, 'w').close()\nimport time\ntime.sleep(60)")
+    supervisor = Supervisor(limits=Limits(), timeouts=Timeouts(startup=5), global_threads=1, environ=os.environb)
+    reloading = supervisor.reloading = Reloading(supervisor)
+    supervisor.pool_of(KEY, GroupSettings(app_dir=str(tmp_path)))
+
+    async def load(*arguments: Any, **names: Any) -> Any:
+        supervisor.drain()
+        return await load_once(*arguments, **names)
+
+    monkeypatch.setattr(reloading_module, "load_once", load)
+    reloading._run(supervisor._pools[KEY], f"{script}:application", VERSION)
+    assert not (tmp_path / "begun").exists()
+    assert supervisor.stop() == []
+
+
+def test_what_is_claimed_where_nothing_is_to_load_any_more() -> None:
+    """The worker is given back, and nothing is said to it."""
+    ours, theirs = pair()
+    interpreter: Any = SimpleNamespace(add_worker=lambda _: ours, stop=lambda _: None, label="group")
+    pool = Pool(None, threads=1, backlog=1)
+    member = pool.add(interpreter, [])
+    pool.retire()
+    supervisor: Any = SimpleNamespace(number=lambda: 1)
+
+    async def load() -> None:
+        with pytest.raises(PoolRetired):
+            await load_in(supervisor, member, application="app:application")
+
+    anyio.run(load)
+    assert not pool.busy
+    channel = Channel(theirs, blocking=True)
+    with pytest.raises(ChannelClosed):
+        channel.receive()
+    channel.close()
+
+
+def test_the_end_as_a_reload_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that the new interpreter runs by then have the time that all of them have."""
+    script = tmp_path / "app.wsgi"
+    script.touch()
+    supervisor = Supervisor(limits=Limits(), timeouts=Timeouts(), global_threads=1, environ=os.environb)
+    reloading = supervisor.reloading = Reloading(supervisor)
+    supervisor.pool_of(KEY, GroupSettings(app_dir=str(tmp_path)))
+    workers: list[Any] = []
+    request: Any = Request()
+
+    def swap(old: Entry, new: Entry) -> bool:
+        is_swapped = Supervisor.swap(supervisor, old, new)
+        workers.append(new.pool.take(request))
+        supervisor.drain()
+        return is_swapped
+
+    monkeypatch.setattr(supervisor, "swap", swap)
+    script.write_text("application = print")
+    reloading._run(supervisor._pools[KEY], f"{script}:application", VERSION)
+    (worker,) = workers
+    assert not worker.aborted
+    worker.pool.lose(worker)
     assert supervisor.stop() == []
