@@ -239,22 +239,21 @@ def test_recycling(site: Site) -> None:
     )
     with serving(site(text)) as server:
         idle = ask(server, "/idle")["pid"]
+        seen: dict[str, set[int]] = {"/back": set(), "/other": set()}
 
-        def load(path: str) -> set[int]:
-            pids = set()
-            until_then = time.monotonic() + 3
+        def load(path: str) -> None:
+            until_then = time.monotonic() + PATIENCE
             with server.client() as client:
-                while time.monotonic() < until_then:
+                while len(seen["/back"]) < 5 or len(seen["/other"]) < 3:
+                    assert time.monotonic() < until_then, seen
                     answer = client.get(path)
                     assert answer.status_code == 200, server.log()
-                    pids.add(answer.json()["pid"])
-            return pids
+                    seen[path].add(answer.json()["pid"])
 
         with ThreadPoolExecutor(6) as threads:
-            back = [threads.submit(load, "/back") for _ in range(3)]
-            other = [threads.submit(load, "/other") for _ in range(2)]
-            assert len(set.union(*(one.result(PATIENCE) for one in back))) > 2
-            assert len(set.union(*(one.result(PATIENCE) for one in other))) >= 2
+            for one in [threads.submit(load, path) for path in ("/back", "/other", "/back", "/other", "/back")]:
+                one.result()
+        until(lambda: idle not in [one.pid for one in daemons(server)], what="the end of the idle one")
         assert ask(server, "/idle")["pid"] != idle
         until(lambda: len(daemons(server)) == 4, what="as many processes as there should be")
         assert "ERROR" not in server.log()
