@@ -175,8 +175,7 @@ class ProcessGroup:
             if process.successor is not None and not self._is_closing:
                 self._succeed(process.successor)
             was_asked = process.was_drained or self._is_closing
-            if self.is_winding_up and not self._processes and self._folder is not None:
-                self._folder.remove()
+            self._clear()
             is_short = self._free_slot() is not None
             if not was_asked:
                 self._delay.begin(failed=not had_answered)
@@ -294,12 +293,18 @@ class ProcessGroup:
         for pool in pools:
             pool.retire()
         with self._lock:
+            self._clear()
             for process in self._processes:
                 self._quit_if_empty(process)
                 if process.is_given_up:
                     self._end_by_force(process)  # its successor, which it may have, takes no requests
                 elif process.interpreters and not process.kin:  # not ready, and perhaps never: nothing runs there
                     process.limit(self._reaper.later(self.settings.shutdown_timeout, process.kill))
+
+    def _clear(self) -> None:
+        """Nothing is left where it winds up and the last process has ended, or there was none. Under the lock."""
+        if self.is_winding_up and not self._processes and self._folder is not None:
+            self._folder.remove()
 
     def _end_by_force(self, process: DaemonProcess) -> None:
         """It winds up, and would not end by itself. Under the lock."""

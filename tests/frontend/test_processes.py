@@ -359,6 +359,18 @@ def test_what_is_kept_of_interpreters_that_have_ended(group: ProcessGroup, tmp_p
     assert len(process._members) <= 2
 
 
+def test_one_that_winds_up_while_it_has_no_process(group: ProcessGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder goes at once: there is no last process that would take it along."""
+    assert group._folder is not None
+    monkeypatch.setattr(group, "_replenish", lambda: None)
+    (process,) = group.processes
+    process.kill()
+    until(lambda: not group.processes)
+    assert Path(group._folder.path).exists()
+    group.wind_up()
+    assert not Path(group._folder.path).exists()
+
+
 class Request:
     """A ``Ticket``."""
 
