@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,16 +199,25 @@ def _ask(interpreter: interpreters.Interpreter) -> bool:
     return False
 
 
-def run_apart(source: str, *, descriptor: int, **names: str | float | tuple[int, ...]) -> None:
+def run_apart(
+    source: str,
+    *,
+    descriptor: int,
+    on_failure: Callable[[], None] | None = None,
+    **names: str | float | tuple[int, ...],
+) -> None:
     """Run ``source`` in an interpreter of its own, in a daemon thread, with ``names`` set in its ``__main__``.
 
     For what has to go on while the main interpreter cannot. It must not outlive its use: nobody closes it.
-    ``descriptor`` is one of the names, and its own; it is closed, and a record says why, if there is no interpreter.
+    ``descriptor`` is one of the names, and its own; it is closed, and a record says why, if there is no interpreter,
+    and ``on_failure`` is called.
     """
 
     def fail(error: Exception) -> None:
         _log.error("nothing watches over the end of this process: %s: %s", type(error).__name__, error)
         os.close(descriptor)  # now that it has been said: who waits for this may end the process
+        if on_failure is not None:
+            on_failure()
 
     def live() -> None:
         try:
@@ -229,11 +239,11 @@ def run_outliving(lifeline: int, folder: str) -> int | None:
     """Have an interpreter of its own end this process with the server; None where this Python has none.
 
     See ``watchdog.outlive``, which owns ``lifeline`` from here on. Returns a descriptor: there is something to be read
-    from it as soon as the main interpreter is not needed for that any more. Raises OSError.
+    from it, or it is at its end, as soon as the main interpreter is not needed for that any more. Raises OSError.
     """
     if sys.version_info < OLDEST:
         return None
     watched, ready = os.pipe()
     source = "from asyncgroups.host.watchdog import outlive\noutlive(descriptor, folder, ready=ready)"
-    run_apart(source, descriptor=lifeline, folder=folder, ready=ready)
+    run_apart(source, descriptor=lifeline, folder=folder, ready=ready, on_failure=partial(os.close, ready))
     return watched

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from asyncgroups.errors import ChannelClosed
+from asyncgroups.errors import ChannelClosed, InterpreterFailed
 from asyncgroups.frontend.isolation import Isolation
+from asyncgroups.host import interpreters
 from asyncgroups.host.group import _TRANSITIONS, EmbeddedInterpreter, State, label
 from asyncgroups.host.interpreters import Bootstrap
 from asyncgroups.host.reaper import Reaper
@@ -414,3 +415,22 @@ def test_interrupts(group: Group, tmp_path: Path, caplog: pytest.LogCaptureFixtu
     until(lambda: "[shop #20] the request is interrupted" in caplog.text)
     assert "in looping" in caplog.text
     assert group.ask("evaluate", "1") == "1"
+
+
+def test_where_nobody_can_watch_over_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits for the watch in a daemon process is told at once that there is none, as the log is."""
+
+    def fail() -> None:
+        raise InterpreterFailed("no room for one more")
+
+    monkeypatch.setattr(interpreters, "_create", fail)
+    watched = interpreters.run_outliving(os.open(os.devnull, os.O_RDONLY), str(tmp_path))
+    assert watched is not None
+    try:
+        assert select.select([watched], [], [], PATIENCE / 6)[0]
+        assert os.read(watched, 1) == b""
+    finally:
+        os.close(watched)
+    assert "nothing watches over the end of this process" in caplog.text
