@@ -241,13 +241,17 @@ class Tenants:
 
     def execute(self, pool: Pool, application: str) -> list[Errand]:
         """Have a script executed again in each interpreter of ``pool``. Raises OSError, ChannelClosed."""
-        members = set(pool.members)
         with self._lock:
-            places = [(process, member) for process in self._processes for member in process.kin if member in members]
+            tenant = self._staying.get(pool)
+            places = [
+                (process, one)
+                for process in self._processes
+                for one in process.interpreters
+                # Also where it takes no requests yet: what is being preloaded there may be what was there before.
+                if tenant is not None and one.bootstrap is tenant.bootstrap and one.state is State.RUNNING
+            ]
         return [
-            Errand(process, member.interpreter, application, number=self._number(), reaper=self._reaper)
-            for process, member in places
-            if isinstance(member.interpreter, DaemonInterpreter)
+            Errand(process, one, application, number=self._number(), reaper=self._reaper) for process, one in places
         ]
 
     def vacate(self, application_group: str) -> None:

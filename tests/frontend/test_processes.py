@@ -342,6 +342,20 @@ def test_who_waits_for_all_interpreters_is_told_of_one_that_cannot_be(
             waiting.result(PATIENCE)
 
 
+def test_a_script_that_changes_while_a_process_gets_ready(
+    group: ProcessGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is executed again in that one as well, which may be loading it as it was, for its first request."""
+    script = tmp_path / "app.wsgi"
+    script.write_text("application = print")
+    late = hold_back(monkeypatch, lambda _: True)
+    first = pool(group, "", tmp_path)
+    until(lambda: late)
+    (errand,) = group.tenants.execute(first, f"{script}:application")
+    assert errand.over.wait(PATIENCE)
+    assert errand.has_loaded
+
+
 def test_what_is_kept_of_interpreters_that_have_ended(group: ProcessGroup, tmp_path: Path) -> None:
     """Their number of requests; else a process would grow with each script that is loaded again."""
     (process,) = group.processes
