@@ -11,9 +11,9 @@ Guarantees:
 """
 
 import enum
+import itertools
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -33,12 +33,14 @@ from asyncgroups.host.reaper import Reaper, Timer
 from asyncgroups.wire import messages
 from asyncgroups.wire.channel import Channel
 
-__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Stage", "told"]
+__all__ = ["DaemonInterpreter", "DaemonProcess", "Preloading", "Stage"]
 
 _log = logging.getLogger("asyncgroups")
 
 _CONNECT_SECONDS = 5.0
 _SCRIPT = daemon.__file__
+_NUMBERS = 1 << 32
+"""Workers of this number and later ones have no requests, next to the first one, 0."""
 
 
 class Stage(enum.Enum):
@@ -92,6 +94,7 @@ class DaemonInterpreter(GroupInterpreter):
         self._over = threading.Event()
         self._loadings: set[Preloading] = set()
         self._is_hurried = False
+        self._numbers = itertools.chain([0], itertools.count(_NUMBERS))
         self.opened_at: float = 0.0
         """When the process was asked for it, by the monotonic clock."""
 
@@ -115,6 +118,10 @@ class DaemonInterpreter(GroupInterpreter):
         self._is_hurried = True
         for loading in list(self._loadings):
             loading.interrupt()
+
+    def loading_number(self) -> int:
+        """For a worker that loads: none that has requests has it."""
+        return next(self._numbers)
 
     def take_in(self, loading: Preloading) -> None:
         """Have it end with the interpreter, even if a child of the process holds the other end of its channel."""
@@ -195,7 +202,8 @@ class Preloading:
         self._number = number
         self._interpreter = interpreter
         self._on_over: Callable[[], None] | None = on_over
-        self.channel: Channel = interpreter.add_worker(0)
+        self._worker = interpreter.loading_number()
+        self.channel: Channel = interpreter.add_worker(self._worker)
         try:
             self._load()
         except ChannelClosed:
@@ -231,7 +239,7 @@ class Preloading:
 
     def interrupt(self) -> None:
         """Have RequestInterrupted raised in what it loads. From any thread."""
-        self._interpreter.interrupt(0, self._number)
+        self._interpreter.interrupt(self._worker, self._number)
 
     def stop_waiting(self) -> None:
         """It takes too long: requests may come, and see what they get. In the reaper's thread."""
@@ -437,13 +445,3 @@ class DaemonProcess:
             self.outputs.append(output := Output(reading, level, settings.name))
             self._reaper.listen(output)
         return child
-
-
-def told(status: int | None) -> str:
-    """An exit status in words."""
-    if status is None:
-        return "could not be started"
-    if status < 0:
-        with suppress(ValueError):
-            return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with status {status}"

@@ -13,9 +13,11 @@ Imports ``config``, ``frontend``, ``host``. Guarantees, next to those of ``tenan
 """
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from asyncgroups.config import ProcessSettings
@@ -23,7 +25,7 @@ from asyncgroups.errors import InterpreterFailed, ShuttingDown
 from asyncgroups.frontend.delay import Delay
 from asyncgroups.frontend.folder import Folder
 from asyncgroups.frontend.output import Echoes
-from asyncgroups.frontend.process import DaemonProcess, Stage, told
+from asyncgroups.frontend.process import DaemonProcess, Stage
 from asyncgroups.frontend.tenants import Tenants
 from asyncgroups.host.group import GroupInterpreter
 from asyncgroups.host.interpreters import Bootstrap
@@ -37,6 +39,16 @@ _log = logging.getLogger("asyncgroups")
 _LONGEST_DELAY = 60.0
 _ROUND = 1.0
 """Seconds between two looks at what is to be recycled."""
+
+
+def _told(status: int | None) -> str:
+    """An exit status in words."""
+    if status is None:
+        return "could not be started"
+    if status < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 class ProcessGroup:
@@ -181,7 +193,7 @@ class ProcessGroup:
                 self._delay.begin(failed=not had_answered)
         if was_asked:
             return
-        reason = f"could not be started: {process.failure}" if process.failure else told(process.status)
+        reason = f"could not be started: {process.failure}" if process.failure else _told(process.status)
         seconds = self._delay.seconds
         next_one = f"; another is started {f'in {seconds:g} s' if seconds else 'at once'}" if is_short else ""
         _log.error("[%s] the daemon process %s %s%s", self.settings.name, process.pid or "-", reason, next_one)

@@ -137,7 +137,9 @@ def test_one_that_ends_between_two_that_are_preloaded() -> None:
     ours, descriptor = pair()
     theirs = Channel(descriptor, blocking=True)
     over: list[bool] = []
-    interpreter: Any = SimpleNamespace(add_worker=lambda _: ours, take_in=lambda _: None, let_go=lambda _: None)
+    interpreter: Any = SimpleNamespace(
+        loading_number=lambda: 0, add_worker=lambda _: ours, take_in=lambda _: None, let_go=lambda _: None
+    )
     reaper: Any = SimpleNamespace(listen=lambda _: None)
     loading = Preloading(interpreter, ["a:a", "b:b"], number=1, reaper=reaper, on_over=lambda: over.append(True))
     theirs.close()
@@ -255,6 +257,21 @@ def test_what_loads_at_the_end(tmp_path: Path) -> None:
         group.stop(PATIENCE)
         assert interpreter.join(PATIENCE / 2)
         assert time.monotonic() - begun < PATIENCE / 2
+
+
+def test_two_that_load_at_the_end(group: ProcessGroup, tmp_path: Path) -> None:
+    """Each is interrupted for itself: what is preloaded, and a script that has changed meanwhile."""
+    first = pool(group, "first", tmp_path)
+    until(lambda: first.is_served)
+    over: list[threading.Event] = []
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("import time\nfor _ in range(6000): time.sleep(0.01)")
+        over.append(threading.Event())
+        Preloading(
+            interpreter_of(group), [f"{name}:application"], number=len(over), reaper=group._reaper, on_over=over[-1].set
+        )
+    interpreter_of(group).hurry()
+    assert all(one.wait(PATIENCE / 4) for one in over)
 
 
 def test_a_successor_that_is_replaced_itself(
