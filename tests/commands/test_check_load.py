@@ -250,7 +250,7 @@ def test_ctrl_c(where: str, tmp_path: Path) -> None:
     process = begin("check", str(file), "--load", stderr=log)
     until(lambda: "it begins" in log.read_text())
     process.send_signal(signal.SIGINT)
-    status, stdout, _ = ended(process, 10)
+    status, stdout, _ = ended(process, 25)
     assert status == 130
     assert len(stdout.splitlines()) == 2
     assert "KeyboardInterrupt" not in log.read_text()
@@ -264,7 +264,7 @@ def test_what_keeps_the_gil_of_the_main_interpreter(tmp_path: Path) -> None:
     _, source = STUCK["with the main interpreter's GIL"]
     (tmp_path / "stuck.py").write_text(source)
     file = site(tmp_path, [("stuck", "%{GLOBAL}"), ("small", "small")], "[timeouts]\nstartup = 1\ninterrupt = 0.5\n")
-    status, stdout, stderr = ended(begin("check", str(file), "--load"), 10)
+    status, stdout, stderr = ended(begin("check", str(file), "--load"), 25)
     assert status == 3
     assert [line.split()[0] for line in stdout.splitlines()[2:]] == ["small:application"]
     assert stderr.endswith(
@@ -299,7 +299,7 @@ def test_ctrl_c_while_an_interpreter_ends(tmp_path: Path) -> None:
     process = begin("check", str(file), "--load", stderr=log)
     until(lambda: "it ends" in log.read_text())
     process.send_signal(signal.SIGINT)
-    status, _, _ = ended(process, 10)
+    status, _, _ = ended(process, 25)
     assert status == 130
     assert "it has ended" in log.read_text()
     assert "Traceback" not in log.read_text()
@@ -309,7 +309,7 @@ def test_an_atexit_function_in_the_main_interpreter_that_does_not_return(tmp_pat
     """The command ends all the same, with the status that it has come to."""
     (tmp_path / "stuck.py").write_text(f"import atexit, time\natexit.register(time.sleep, 60)\n{CALLABLE}")
     file = site(tmp_path, [("stuck", "%{GLOBAL}")], "[timeouts]\ninterrupt = 0.5\n")
-    status, stdout, stderr = ended(begin("check", str(file), "--load"), 10)
+    status, stdout, stderr = ended(begin("check", str(file), "--load"), 25)
     assert (status, stdout.split()[-4]) == (0, "yes")
     assert stderr == "asyncgroups: an atexit function in %{GLOBAL} does not return\n"
 
@@ -361,7 +361,7 @@ def test_no_orphan_is_left(number: int, tmp_path: Path) -> None:
     loading = int(log.read_text().split("it begins ")[1].split()[0])
     assert loading != process.pid
     process.send_signal(number)
-    status, _, _ = ended(process, 10)  # stdout has ended as well
+    status, _, _ = ended(process, 25)  # stdout has ended as well
     assert status == -number
     until(lambda: not psutil.pid_exists(loading) or psutil.Process(loading).status() == psutil.STATUS_ZOMBIE, 5)
 

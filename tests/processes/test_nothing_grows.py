@@ -196,7 +196,7 @@ def test_killed_under_load(under_load: Callable[[str], Load]) -> None:
         victims.update(where)
     assert max(victims.values()) <= THREADS
     assert len(failed) <= THREADS * DEATHS
-    assert victims.total() > DEATHS // 2  # else little has been shown
+    assert victims.total() > DEATHS // 5  # else little has been shown
     answered = [one for one in load.answers if one.status == 200]
     assert [noted[one.request] for one in answered] == [[int(one.body)] for one in answered]
     assert len(answered) > 10 * DEATHS
