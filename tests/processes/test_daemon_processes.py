@@ -153,6 +153,12 @@ def test_what_a_death_costs(server: Server, tmp_path: Path) -> None:
     assert set(neighbours) <= {ask(server, path)["pid"] for path in ("/pair", "/pair", "/here")} | set(neighbours)
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether each thread of a process is: the signal stops them one after the other, whenever they get to run."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
 def test_what_has_not_been_read(server: Server, tmp_path: Path) -> None:
     """A request that stands in the channel of a process that dies is answered by the next one: it never had it."""
     before = ask(server, "/named")["pid"]
@@ -160,6 +166,7 @@ def test_what_has_not_been_read(server: Server, tmp_path: Path) -> None:
         warm = [threads.submit(server.get, "/named?sleep=0.1") for _ in range(2)]
         assert [one.result(PATIENCE).status_code for one in warm] == [200, 200]  # both threads wait for the next one
         os.kill(before, signal.SIGSTOP)
+        until(lambda: _is_stopped(before), what="the end of all its threads' work")
         mark = tmp_path / "mark"
         asked = [threads.submit(server.get, f"/named?until={mark}") for _ in range(2)]
         time.sleep(0.3)  # one that has not been handed over by then is answered as well: this test would be too mild
