@@ -29,6 +29,7 @@ from asyncgroups.errors import (
 from asyncgroups.frontend import loops
 from asyncgroups.frontend.files import ResponseFile, is_regular
 from asyncgroups.frontend.isolation import Refusal
+from asyncgroups.frontend.loads import WorkerLoad
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.host.group import contained
 from asyncgroups.host.pool import Pool, Worker
@@ -129,6 +130,10 @@ class Lease:
         """Seconds that are left of the application's time; None without a limit, and when the lease has ended."""
         limit_at = None if self.state is State.ENDED else self._limit_at
         return None if limit_at is None else max(0.0, limit_at - time.monotonic())
+
+    def be_load(self) -> None:
+        """Its exchange is no request: the end of the server does not wait for it."""
+        self._supervisor.loads.note(WorkerLoad(self._worker, self._worker.exchange))
 
     # The conversation -------------------------------------------------------------------------------------------------
 

@@ -4,13 +4,14 @@ Guarantees:
 
 - It waits for ``timeouts.startup`` at the most, and for a worker as a request does; a cancellation gives that back.
 - Where an extension module refuses, its group is moved, and it is loaded there.
+- The end of the server interrupts it at once: nobody waits for an answer.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from asyncgroups.errors import ApplicationFailed, ApplicationGroupsError, PoolRetired, RequestTimedOut
+from asyncgroups.errors import ApplicationFailed, ApplicationGroupsError, RequestTimedOut, ShuttingDown
 from asyncgroups.frontend.lease import GroupMoved, Lease, State
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.taking import take
@@ -58,7 +59,11 @@ async def load(supervisor: Supervisor, find: Callable[[], Pool], application: st
 async def load_once(
     supervisor: Supervisor, find: Callable[[], Pool], *, application: str, again: bool = False
 ) -> Unloaded | None:
-    """As ``load``, but raises GroupMoved where the group moves. again: execute the script also if it was executed."""
+    """As ``load``, but raises GroupMoved where the group moves. again: execute the script also if it was executed.
+
+    Raises ShuttingDown.
+    """
+    _go_on(supervisor)
     number = supervisor.number()
     first = messages.texts(messages.RELOAD if again else messages.LOAD, str(number), application)
     lease = await take(supervisor, find, number, first=lambda _: first)
@@ -67,26 +72,31 @@ async def load_once(
 
 
 async def load_in(supervisor: Supervisor, member: Member, *, application: str) -> Unloaded | None:
-    """As ``load``, in one interpreter of a pool that takes no requests yet. Raises GroupMoved, PoolRetired."""
+    """As ``load``, in one interpreter of a pool that takes no requests yet. Raises GroupMoved, ShuttingDown."""
+    _go_on(supervisor)
     number = supervisor.number()
     first = messages.texts(messages.LOAD, str(number), application)
     try:
         worker = member.pool.claim(member, number)
         try:
-            lease = None if member.pool.is_retired else Lease(supervisor, worker)
+            lease = Lease(supervisor, worker)
         except BaseException:
             member.pool.release(worker)
             raise
     except (ApplicationGroupsError, OSError) as error:
         return Unloaded(type(error).__name__, str(error))
-    if lease is None:  # seen here, or else by who has retired it and looks for busy workers then
-        member.pool.release(worker)
-        raise PoolRetired("it is not to load there any more")
     return await _load(supervisor, lease, application, first)
+
+
+def _go_on(supervisor: Supervisor) -> None:
+    """Raises ShuttingDown where the end has begun: what begins a moment later is interrupted as it does."""
+    if supervisor.loads.are_forgone:
+        raise ShuttingDown("the server shuts down")
 
 
 async def _load(supervisor: Supervisor, lease: Lease, application: str, first: bytes) -> Unloaded | None:
     try:
+        lease.be_load()
         lease.on_loaded = partial(lease.pool.proven.add, application)
         if lease.sent < len(first):
             await lease.write(first, lease.sent)

@@ -93,7 +93,6 @@ class DaemonInterpreter(GroupInterpreter):
         self._left = 0
         self._over = threading.Event()
         self._loadings: set[Preloading] = set()
-        self._is_hurried = False
         self._numbers = itertools.chain([0], itertools.count(_NUMBERS))
         self.opened_at: float = 0.0
         """When the process was asked for it, by the monotonic clock."""
@@ -113,12 +112,6 @@ class DaemonInterpreter(GroupInterpreter):
     def join(self, seconds: float) -> bool:
         return self._over.wait(max(0.0, seconds))
 
-    def hurry(self) -> None:
-        """Interrupt what it loads, and will: nobody waits for that any more."""
-        self._is_hurried = True
-        for loading in list(self._loadings):
-            loading.interrupt()
-
     def loading_number(self) -> int:
         """For a worker that loads: none that has requests has it."""
         return next(self._numbers)
@@ -126,8 +119,6 @@ class DaemonInterpreter(GroupInterpreter):
     def take_in(self, loading: Preloading) -> None:
         """Have it end with the interpreter, even if a child of the process holds the other end of its channel."""
         self._loadings.add(loading)  # and then look: who sets what is looked at does it the other way round
-        if self._is_hurried:
-            loading.interrupt()
         if self._over.is_set():
             loading.channel.shut()
 
@@ -197,6 +188,9 @@ class Preloading:
     ) -> None:
         self.loaded: int = 0
         """Applications that have loaded."""
+        self.is_over: bool = False
+        """Whether its interpreter is rid of it."""
+        self._is_forgone = False
         self._kind = messages.RELOAD if again else messages.LOAD
         self._rest = list(applications)
         self._number = number
@@ -220,7 +214,7 @@ class Preloading:
         self.loaded += kind == messages.LOADED
         if kind != messages.DONE:
             return True
-        if self._rest:
+        if self._rest and not self._is_forgone:
             with suppress(ChannelClosed):  # ``lost`` comes next
                 self._load()
             return True
@@ -228,6 +222,7 @@ class Preloading:
 
     def finished(self) -> None:
         """See ``reaper.Listener``."""
+        self.is_over = True
         self._interpreter.let_go(self)
         self.channel.shut()
         self.channel.close()
@@ -238,7 +233,8 @@ class Preloading:
         self.finished()
 
     def interrupt(self) -> None:
-        """Have RequestInterrupted raised in what it loads. From any thread."""
+        """Have RequestInterrupted raised in what it loads, and load nothing more. From any thread."""
+        self._is_forgone = True  # first: it may get to the next one just now, which has the same number
         self._interpreter.interrupt(self._worker, self._number)
 
     def stop_waiting(self) -> None:

@@ -24,6 +24,7 @@ from asyncgroups.config import ProcessSettings
 from asyncgroups.errors import InterpreterFailed, ShuttingDown
 from asyncgroups.frontend.delay import Delay
 from asyncgroups.frontend.folder import Folder
+from asyncgroups.frontend.loads import Loads
 from asyncgroups.frontend.output import Echoes
 from asyncgroups.frontend.process import DaemonProcess, Stage
 from asyncgroups.frontend.tenants import Tenants
@@ -62,10 +63,12 @@ class ProcessGroup:
         reaper: Reaper,
         number: Callable[[], int],
         patience: float,
+        loads: Loads,
         on_refusal: Callable[[tuple[str, str], str, str, str], None] | None = None,
         on_alone: Callable[[Bootstrap], bool] | None = None,
     ) -> None:
-        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0.
+        """``number`` gives one for a new exchange; ``patience`` is for what is to be preloaded, seconds or 0; ``loads``
+        are the supervisor's.
 
         on_refusal, on_alone: see ``DaemonInterpreter``.
         """
@@ -83,6 +86,7 @@ class ProcessGroup:
             reaper=reaper,
             number=number,
             patience=patience,
+            loads=loads,
             on_served=self._count if settings.maximum_requests else None,
             on_ready=self._succeed,
             on_left=self._quit_if_empty,
@@ -337,7 +341,6 @@ class ProcessGroup:
             pool.refuse(ShuttingDown("the server shuts down"))
         for interpreter in interpreters:
             interpreter.stop(seconds)
-            interpreter.hurry()
 
     def join(self, until: float) -> list[str]:
         """Wait for the end of all, until ``until`` by the monotonic clock; the labels of groups that did not end.

@@ -11,8 +11,8 @@ interpreter cannot be replaced: there the script alone is executed again, as mod
   that wait as well. The old one ends after the last that it runs, however long that takes.
 - What does not load leaves everything as it was: the log says what, and why, once for each try. It is tried again when
   one of the scripts changes, or with a request after a delay that grows.
-- Each script is loaded within ``timeouts.startup``, or given up as a request's would be. ``close`` interrupts what is
-  being loaded; the threads end with the interpreters at the latest.
+- Each script is loaded within ``timeouts.startup``, or given up as a request's would be. The server's end interrupts
+  what is being loaded, and the threads end with the interpreters at the latest.
 - An extension module that refuses moves the group, as with a request: it loads in its own process then.
 """
 
@@ -66,8 +66,8 @@ class Reloading:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._lock = threading.Lock()
-        self._reloads: dict[threading.Thread, Entry | None] = {}
-        """Each thread that runs, and what it has made, as long as that takes no requests."""
+        self._reloads: set[threading.Thread] = set()
+        """Those that run."""
         self._closing = False
 
     def __repr__(self) -> str:
@@ -90,18 +90,13 @@ class Reloading:
                 thread.start()
             except RuntimeError:
                 return  # there is no thread to be had
-            self._reloads[thread] = None
+            self._reloads.add(thread)
             entry.versions.is_reloading = True
 
     def close(self) -> None:
-        """Begin no more, and interrupt what is being loaded. From any thread."""
+        """Begin no more, and go on with none. From any thread."""
         with self._lock:
             self._closing = True
-            made = [entry for entry in self._reloads.values() if entry is not None]
-        for entry in made:
-            entry.pool.retire()  # what is about to be loaded there is not
-            for worker in entry.pool.busy:
-                worker.interrupt()
 
     def join(self, until: float) -> None:
         """Wait for the threads, until ``until`` by the monotonic clock."""
@@ -112,7 +107,7 @@ class Reloading:
 
     def _over(self, thread: threading.Thread, entry: Entry) -> None:
         with self._lock:
-            del self._reloads[thread]
+            self._reloads.remove(thread)
         entry.versions.is_reloading = False
 
     # In a thread of its own -------------------------------------------------------------------------------------------
@@ -165,14 +160,10 @@ class Reloading:
         applications = [application, *self._others(entry, application, tried)]
         made = self._supervisor.candidate(entry, tried)
         try:
-            with self._lock:
-                self._reloads[threading.current_thread()] = made
             if made.group is None:
                 anyio.run(self._load, applications, partial(load_once, self._supervisor, lambda: made.pool))
             else:
                 self._load_in_processes(made, made.group, applications)
-            with self._lock:
-                self._reloads[threading.current_thread()] = None  # it may have requests from here on
             is_swapped = self._supervisor.swap(entry, made)
         except GroupMoved:
             is_swapped = False  # its process loads what there is by now
@@ -248,6 +239,8 @@ class Reloading:
                     errand.give_up()
                 raise _Fails(application, "it takes too long (timeouts.startup)")
             if not errand.has_loaded:
+                if self._closing:
+                    raise ShuttingDown("the server shuts down")
                 raise _Fails(application, "the log has the reason")
 
     def _limit(self) -> float | None:

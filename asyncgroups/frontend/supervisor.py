@@ -31,6 +31,7 @@ from asyncgroups.frontend import net
 from asyncgroups.frontend.bootstraps import embedded, in_processes
 from asyncgroups.frontend.daemons import ProcessGroups
 from asyncgroups.frontend.isolation import Isolation, Key, Place, Refusal
+from asyncgroups.frontend.loads import Loads
 from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.frontend.versions import RELOADS, Entry, Reloads, Versions
 from asyncgroups.host.group import EmbeddedInterpreter, GroupInterpreter, State, label
@@ -76,6 +77,7 @@ class Supervisor:
             embedded, global_threads=global_threads, environ=dict(environ), applications=applications
         )
         self.isolation: Isolation = Isolation(on_refusal)
+        self.loads: Loads = Loads()
         self._lock = threading.Lock()
         self._pools: dict[Key, Entry] = {}
         self._spare: dict[Pool, Key] = {}
@@ -91,6 +93,7 @@ class Supervisor:
             reaper=self._reaper,
             number=self.number,
             patience=timeouts.startup,
+            loads=self.loads,
             on_refusal=self.isolation.go_without,
             on_alone=self._leave_alone,
         )
@@ -202,7 +205,8 @@ class Supervisor:
         return embedded + len((in_processes | moved) - {key}) + max(0, len(self._spare) - RELOADS)
 
     def _all_pools(self) -> list[Pool]:
-        return [*self._alive.values(), *self.process_groups.pools]
+        with self._lock:
+            return [*self._alive.values(), *self.process_groups.pools]
 
     def start_processes(self) -> None:
         """Start every daemon process: the first request finds it there. What cannot be is tried again then."""
@@ -383,7 +387,7 @@ class Supervisor:
     # The end ----------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Start the clock: interrupt what still runs after the graceful time. Later calls do nothing."""
+        """Start the clock: interrupt what still runs after the graceful time, loads at once. Later calls do nothing."""
         with self._lock:
             if self._end_at is not None:
                 return
@@ -391,6 +395,7 @@ class Supervisor:
             self._end_at = time.monotonic() + graceful + interrupt
         if self.reloading is not None:
             self.reloading.close()
+        self.loads.forgo()
         self._reaper.later(graceful, self._cut)
         self._reaper.later(graceful + min(1.0, interrupt / 2), self._sever)
 
@@ -424,8 +429,7 @@ class Supervisor:
         with self._lock:
             left = [one.label for one in self._alive if one.bootstrap.environ is not None]
             left += [one.label for one in self._failed if not one.join(0)]
-            first = not self._stopped
-            self._stopped = True
+            first, self._stopped = not self._stopped, True
         if left and first:
             _log.error("these application groups did not come to an end: %s", ", ".join(sorted(left)))
         self._reaper.end()
@@ -434,16 +438,13 @@ class Supervisor:
     def _cut(self) -> None:
         with self._lock:
             self._closing = True
-            pools = self._all_pools()
-        for pool in pools:
+        for pool in self._all_pools():
             pool.refuse(ShuttingDown("the server shuts down"))
             for worker in pool.busy:
                 worker.interrupt()
 
     def _sever(self) -> None:
         """End the exchanges of those that do not obey: their clients learn that there will be no more."""
-        with self._lock:
-            pools = self._all_pools()
-        for pool in pools:
+        for pool in self._all_pools():
             for worker in pool.busy:
                 worker.channel.shut()

@@ -27,6 +27,7 @@ from asyncgroups.errors import (
     PoolRetired,
     RequestTimedOut,
 )
+from asyncgroups.frontend.loads import Loads
 from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage
 from asyncgroups.host.group import GroupInterpreter, State
 from asyncgroups.host.interpreters import Bootstrap
@@ -81,18 +82,18 @@ class Errand:
         self.over: threading.Event = threading.Event()
         """Set when it has been executed, or has failed, or the process has ended."""
         self._process = process
-        self._loading = Preloading(
+        self.loading: Preloading = Preloading(
             interpreter, [application], number=number, reaper=reaper, on_over=self.over.set, again=True
         )
 
     @property
     def has_loaded(self) -> bool:
         """Once it is over: whether the script has loaded."""
-        return self._loading.loaded > 0
+        return self.loading.loaded > 0
 
     def interrupt(self) -> None:
         """It takes too long."""
-        self._loading.interrupt()
+        self.loading.interrupt()
 
     def give_up(self) -> None:
         """It has not obeyed: the process is to be replaced, which happens within a second or two."""
@@ -111,6 +112,7 @@ class Tenants:
         reaper: Reaper,
         number: Callable[[], int],
         patience: float,
+        loads: Loads,
         on_served: Callable[[Member], None] | None,
         on_ready: Callable[[DaemonProcess], None],
         on_left: Callable[[DaemonProcess], None],
@@ -119,9 +121,9 @@ class Tenants:
     ) -> None:
         """``settings`` and ``processes``, a list that changes, are the process group's, and so is ``lock``.
 
-        number: gives one for a new exchange. patience: for what is to be preloaded, seconds or 0. on_served: see
-        ``Pool``. on_ready, on_left: called under the lock when a process has one more interpreter, or one less.
-        on_refusal, on_alone: see ``DaemonInterpreter``.
+        number: gives one for a new exchange. patience: for what is to be preloaded, seconds or 0. loads: the
+        supervisor's. on_served: see ``Pool``. on_ready, on_left: called under the lock when a process has one more
+        interpreter, or one less. on_refusal, on_alone: see ``DaemonInterpreter``.
         """
         self._settings = settings
         self._processes = processes
@@ -130,6 +132,7 @@ class Tenants:
         self._reaper = reaper
         self._number = number
         self._patience = patience
+        self._loads = loads
         self._on_served = on_served
         self._on_ready = on_ready
         self._on_left = on_left
@@ -250,9 +253,12 @@ class Tenants:
                 # Also where it takes no requests yet: what is being preloaded there may be what was there before.
                 if tenant is not None and one.bootstrap is tenant.bootstrap and one.state is State.RUNNING
             ]
-        return [
+        errands = [
             Errand(process, one, application, number=self._number(), reaper=self._reaper) for process, one in places
         ]
+        for errand in errands:
+            self._loads.note(errand.loading)
+        return errands
 
     def vacate(self, application_group: str) -> None:
         """Have no more interpreters for this application group: it moves elsewhere. Its pools are not retired here."""
@@ -359,19 +365,20 @@ class Tenants:
                 resident.process.move(Stage.SERVING)
         if resident.interpreter.state is not State.RUNNING:
             return  # it has been told to end meanwhile: what it would load it would have to end first
-        is_alone = not resident.pool.is_served
-        if not resident.preload or is_alone:
+        is_alone, preload = not resident.pool.is_served, () if self._loads.are_forgone else resident.preload
+        if not preload or is_alone:
             self._admit(resident)  # requests would wait for nobody else
-        if not resident.preload:
+        if not preload:
             return
         admit = partial(self._admit, resident) if not is_alone else _nothing
         try:
             preloading = Preloading(
-                resident.interpreter, resident.preload, number=self._number(), reaper=self._reaper, on_over=admit
+                resident.interpreter, preload, number=self._number(), reaper=self._reaper, on_over=admit
             )
         except OSError, ChannelClosed:
             admit()
             return
+        self._loads.note(preloading)
         if self._patience:
             self._reaper.later(self._patience, preloading.stop_waiting)
 

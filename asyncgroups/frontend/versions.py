@@ -124,7 +124,7 @@ class Reloads(Protocol):
         """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
 
     def close(self) -> None:
-        """Begin no more, and interrupt what is being loaded. From any thread."""
+        """Begin no more, and go on with none. From any thread."""
 
     def join(self, until: float) -> None:
         """Wait for the threads, until ``until`` by the monotonic clock."""

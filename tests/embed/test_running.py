@@ -377,6 +377,35 @@ async def test_preloading_is_no_request(bounds: Any, tmp_path: Path) -> None:
         assert (await ask(groups, "/three")).status_code == 200
 
 
+LONG = """
+import time
+end = time.monotonic() + 60
+open(BEGUN, "a").close()
+while time.monotonic() < end:
+    pass
+"""
+
+
+async def test_a_block_that_is_cancelled_while_it_preloads(tmp_path: Path) -> None:
+    """What is being loaded is interrupted at once: nobody waits for it."""
+    begun = tmp_path / "begun"
+    (tmp_path / "long.py").write_text(f"BEGUN = {str(begun)!r}\n{LONG}")
+    groups = ApplicationGroups.single(
+        "long:application", application_group="shop", preload=True, app_dir=tmp_path, timeouts={"graceful": 30}
+    )
+
+    async def run() -> None:
+        async with groups.running():
+            pytest.fail("began all the same")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.to_thread.run_sync(until, begun.exists)
+        tasks.cancel_scope.cancel()
+        began = anyio.current_time()
+    assert anyio.current_time() - began < 10
+
+
 STUCK = """
 import time
 end = time.monotonic() + 1

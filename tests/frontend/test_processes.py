@@ -20,6 +20,7 @@ from asyncgroups.config.sticky import KeySource, Sticky
 from asyncgroups.errors import InterpreterFailed
 from asyncgroups.frontend import tenants as tenants_module
 from asyncgroups.frontend.bootstraps import in_processes
+from asyncgroups.frontend.loads import Loads, WorkerLoad
 from asyncgroups.frontend.process import DaemonInterpreter, DaemonProcess, Preloading, Stage
 from asyncgroups.frontend.processes import ProcessGroup
 from asyncgroups.frontend.supervisor import Supervisor
@@ -40,7 +41,9 @@ PATIENCE = 20.0
 def running(settings: ProcessSettings) -> Iterator[ProcessGroup]:
     """One that has begun; nothing is left of it."""
     reaper = Reaper()
-    group = ProcessGroup(settings, environ=os.environb, reaper=reaper, number=itertools.count(1).__next__, patience=0)
+    group = ProcessGroup(
+        settings, environ=os.environb, reaper=reaper, number=itertools.count(1).__next__, patience=0, loads=Loads()
+    )
     group.start()
     try:
         yield group
@@ -149,6 +152,64 @@ def test_one_that_ends_between_two_that_are_preloaded() -> None:
     assert over == [True]
 
 
+LONG = """
+import time
+open(MARK, "a").close()
+ends = time.monotonic() + 60
+try:
+    while time.monotonic() < ends:
+        pass
+except BaseException:
+    open(MARK + "-hit", "a").close()
+    raise
+"""
+
+
+def test_the_end_while_a_process_preloads(group: ProcessGroup, tmp_path: Path) -> None:
+    """What it loads next to its requests is interrupted at once, the rest is not begun, and no force is needed."""
+    marks = [tmp_path / "one", tmp_path / "two"]
+    for mark in marks:
+        (tmp_path / f"{mark.name}.py").write_text(f"MARK = {str(mark)!r}\n{LONG}")
+    bootstrap = in_processes(("one", "g"), GroupSettings(app_dir=str(tmp_path)), group=group, is_apart=False)
+    group.tenants.pool(bootstrap, backlog=1, preload=("one:application", "two:application"))
+    until(marks[0].exists)
+    group.tenants._loads.forgo()
+    group.stop(PATIENCE)
+    assert group.join(time.monotonic() + PATIENCE) == []
+    assert (tmp_path / "one-hit").exists()
+    assert not marks[1].exists()
+
+
+def test_loads_after_the_end_has_begun() -> None:
+    """One that begins as the end does is interrupted, whichever of the two is first; one that is over never is."""
+    hit: list[str] = []
+
+    def load(name: str, *, is_over: bool = False) -> Any:
+        return SimpleNamespace(is_over=is_over, interrupt=lambda: hit.append(name))
+
+    loads, first = Loads(), load("first")
+    loads.note(first)
+    loads.note(load("second"))
+    first.is_over = True
+    loads.note(load("third"))
+    loads.forgo()
+    assert hit == ["second", "third"]
+    loads.note(load("late"))
+    assert hit == ["second", "third", "late"]
+
+
+def test_a_worker_that_has_another_exchange() -> None:
+    """The end of what its worker has loaded interrupts no request that it runs by then."""
+    hit: list[int] = []
+    worker: Any = SimpleNamespace(exchange=3, interrupt=lambda: hit.append(worker.exchange))
+    load = WorkerLoad(worker, 3)
+    load.interrupt()
+    worker.exchange = 4
+    assert load.is_over
+    load.interrupt()
+    assert hit == [3]
+
+
 def test_a_worker_is_given_up_while_its_processes_are_replaced() -> None:
     """Its process group is found, whatever happens to the table meanwhile: it is looked at under the lock."""
     supervisor = Supervisor(limits=Limits(), timeouts=Timeouts(), global_threads=1, environ={})
@@ -247,18 +308,6 @@ def test_what_would_be_loaded_for_nobody(group: ProcessGroup, tmp_path: Path, mo
     assert not begun
 
 
-def test_what_loads_at_the_end(tmp_path: Path) -> None:
-    """The end interrupts it: nobody waits for it any more."""
-    (tmp_path / "slow.py").write_text("import time\nopen('begun', 'w').close()\nfor _ in range(6000): time.sleep(0.01)")
-    with running(ProcessSettings(name="one", home=str(tmp_path))) as group:
-        pool(group, "first", tmp_path, preload=("slow:application",))
-        until((tmp_path / "begun").exists)
-        interpreter, begun = interpreter_of(group), time.monotonic()
-        group.stop(PATIENCE)
-        assert interpreter.join(PATIENCE / 2)
-        assert time.monotonic() - begun < PATIENCE / 2
-
-
 def test_two_that_load_at_the_end(group: ProcessGroup, tmp_path: Path) -> None:
     """Each is interrupted for itself: what is preloaded, and a script that has changed meanwhile."""
     first = pool(group, "first", tmp_path)
@@ -267,10 +316,11 @@ def test_two_that_load_at_the_end(group: ProcessGroup, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text("import time\nfor _ in range(6000): time.sleep(0.01)")
         over.append(threading.Event())
-        Preloading(
+        loading = Preloading(
             interpreter_of(group), [f"{name}:application"], number=len(over), reaper=group._reaper, on_over=over[-1].set
         )
-    interpreter_of(group).hurry()
+        group.tenants._loads.note(loading)
+    group.tenants._loads.forgo()
     assert all(one.wait(PATIENCE / 4) for one in over)
 
 

@@ -11,16 +11,17 @@ import anyio
 import pytest
 
 from asyncgroups.config import Limits, Timeouts
-from asyncgroups.errors import ChannelClosed, PoolRetired
+from asyncgroups.errors import ShuttingDown
 from asyncgroups.frontend import reloading as reloading_module
 from asyncgroups.frontend.isolation import Place, Refusal
+from asyncgroups.frontend.loads import Loads
 from asyncgroups.frontend.preload import load_in, load_once
 from asyncgroups.frontend.reloading import Reloading
 from asyncgroups.frontend.supervisor import Supervisor
 from asyncgroups.frontend.versions import FAILING, RELOADS, Entry, Versions
 from asyncgroups.host.pool import Pool
 from asyncgroups.selection.mounts import GroupSettings
-from asyncgroups.wire.channel import Channel, pair
+from asyncgroups.wire.channel import pair
 from tests.serving import until
 
 KEY = ("", "group")
@@ -97,6 +98,7 @@ def test_a_group_that_moves_as_its_reload_begins(tmp_path: Path, caplog: pytest.
     supervisor.isolation.move(KEY, REFUSAL)
     made = supervisor.candidate(entry, {})
     request: Any = Request()
+    request.exchange = supervisor.number() + 1000
     worker = made.pool.take(request)
     assert worker is not None
     assert supervisor.move(worker, REFUSAL)
@@ -119,30 +121,28 @@ def test_the_end_as_a_reload_is_about_to_load(tmp_path: Path, monkeypatch: pytes
         return await load_once(*arguments, **names)
 
     monkeypatch.setattr(reloading_module, "load_once", load)
+    reloading._reloads.add(threading.current_thread())
     reloading._run(supervisor._pools[KEY], f"{script}:application", VERSION)
     assert not (tmp_path / "begun").exists()
     assert supervisor.stop() == []
 
 
-def test_what_is_claimed_where_nothing_is_to_load_any_more() -> None:
-    """The worker is given back, and nothing is said to it."""
+def test_what_would_be_loaded_after_the_end_has_begun() -> None:
+    """No worker is asked for."""
     ours, theirs = pair()
     interpreter: Any = SimpleNamespace(add_worker=lambda _: ours, stop=lambda _: None, label="group")
-    pool = Pool(None, threads=1, backlog=1)
-    member = pool.add(interpreter, [])
-    pool.retire()
-    supervisor: Any = SimpleNamespace(number=lambda: 1)
+    member = Pool(None, threads=1, backlog=1).add(interpreter, [])
+    supervisor: Any = SimpleNamespace(loads=Loads())
+    supervisor.loads.forgo()
 
     async def load() -> None:
-        with pytest.raises(PoolRetired):
+        with pytest.raises(ShuttingDown):
             await load_in(supervisor, member, application="app:application")
 
     anyio.run(load)
-    assert not pool.busy
-    channel = Channel(theirs, blocking=True)
-    with pytest.raises(ChannelClosed):
-        channel.receive()
-    channel.close()
+    assert not member.made
+    ours.close()
+    os.close(theirs)
 
 
 def test_the_end_as_a_reload_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +154,7 @@ def test_the_end_as_a_reload_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
     supervisor.pool_of(KEY, GroupSettings(app_dir=str(tmp_path)))
     workers: list[Any] = []
     request: Any = Request()
+    request.exchange = supervisor.number() + 1000
 
     def swap(old: Entry, new: Entry) -> bool:
         is_swapped = Supervisor.swap(supervisor, old, new)
@@ -163,6 +164,7 @@ def test_the_end_as_a_reload_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(supervisor, "swap", swap)
     script.write_text("application = print")
+    reloading._reloads.add(threading.current_thread())
     reloading._run(supervisor._pools[KEY], f"{script}:application", VERSION)
     (worker,) = workers
     assert not worker.aborted

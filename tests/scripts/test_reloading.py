@@ -463,20 +463,21 @@ async def test_one_that_does_not_come_to_an_end(tmp_path: Path, caplog: pytest.L
 # What comes between ---------------------------------------------------------------------------------------------------
 
 
-async def begun(site: Site, path: str, source: str) -> None:
+async def begun(site: Site, path: str, source: str, *, group: str = "shop") -> None:
     """A reload whose script is being executed."""
     entered = site.folder / "entered"
     site.write(Path(path).name, "two", first=f"open({str(entered)!r}, 'w').close()\n{source}")
-    await site.ask(path)
+    await site.ask(path, group=group)
     await site.settle(entered.exists)
 
 
-async def test_the_end_during_a_reload(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", ["shop", ""])
+async def test_the_end_during_a_reload(tmp_path: Path, group: str) -> None:
     """What is being loaded is interrupted at once when the server stops, and nothing of it is left."""
     async with Site(tmp_path, timeouts={"graceful": 10.0}) as site:
         path = site.write("app.wsgi", "one")
-        await site.ask(path)
-        await begun(site, path, "while True: pass")
+        await site.ask(path, group=group)
+        await begun(site, path, "while True: pass", group=group)
         reloading = site.supervisor.reloading
         assert reloading is not None
         began = anyio.current_time()

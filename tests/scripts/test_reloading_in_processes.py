@@ -300,23 +300,36 @@ async def test_a_load_without_a_descriptor(tmp_path: Path, monkeypatch: pytest.M
         assert await load_in(site.supervisor, member, application=f"{path}:application") is None
 
 
+ENDLESS = """
+marker.note({entered!r}, "x")
+try:
+    while True:
+        pass
+except BaseException:
+    marker.note({hit!r}, "x")
+    raise
+"""
+
+
 async def test_the_end_during_a_reload(tmp_path: Path) -> None:
     """What is being loaded is interrupted at once, in processes as well, and no process is left."""
-    for kind in ("three", "apart"):
-        folder = tmp_path / kind
+    for kind, group in (("three", "shop"), ("apart", "shop"), ("three", "")):
+        folder = tmp_path / (kind + group)
         folder.mkdir()
         site, chosen, count = made(folder, kind, timeouts={"graceful": 10.0})
         async with site:
             path = site.write("app.wsgi", "one")
+            chosen["group"] = group
             await everywhere(site, path, count, **chosen)
-            entered = folder / "entered"
-            site.write("app.wsgi", "two", first=f"marker.note({str(entered)!r}, 'x')\nwhile True: pass")
+            entered, hit = folder / "entered", folder / "hit"
+            site.write("app.wsgi", "two", first=ENDLESS.format(entered=str(entered), hit=str(hit)))
             await site.ask(path, **chosen)
             # In each: an import ignores an interrupt that hits its weak references' callbacks.
             await site.settle(lambda: entered.exists() and entered.read_text() == "x " * count)  # noqa: B023 - over by then
             pids, began = processes(site), anyio.current_time()
             assert await anyio.to_thread.run_sync(site.supervisor.stop) == []
             assert anyio.current_time() - began < 6
+            assert hit.read_text() == "x " * count
             assert site.supervisor.reloading is not None
             assert not site.supervisor.reloading._reloads
             assert not any(psutil.pid_exists(pid) for pid in pids)

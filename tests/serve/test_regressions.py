@@ -110,14 +110,15 @@ def test_no_time_for_the_end_is_no_time(site: Site, ask: Ask, tmp_path: Path) ->
         assert server.stop(seconds=3) == 0
 
 
-def test_a_signal_while_an_application_is_preloaded(site: Site, tmp_path: Path) -> None:
-    """A server that is told to stop before it is ready ends in time, with status 0."""
-    text = "preload = true\n[timeouts]\ngraceful = 0.5\ninterrupt = 1\n" + mount(
-        "/", "regress_preload:application", "g"
-    )
+@pytest.mark.parametrize("place", ["", 'process_group = "back"\n'])
+def test_a_signal_while_an_application_is_preloaded(site: Site, tmp_path: Path, place: str) -> None:
+    """A server that is told to stop before it is ready does not wait until it is, and ends with status 0."""
+    text = "preload = true\n[timeouts]\ngraceful = 30\n[process_group.back]\n"
+    text += mount("/", "regress_preload:application", "g") + place
     with serving(site(text), environ={"REGRESS_MARKS": str(tmp_path)}, ready=False) as server:
         until((tmp_path / "importing").exists)
-        assert server.stop(seconds=0.5 + 1 + 2) == 0
+        assert server.stop(seconds=10) == 0
+        assert "by force" not in server.log()
 
 
 # In process: the ASGI application -------------------------------------------------------------------------------------
