@@ -4,17 +4,22 @@ Law: pure. Imports the standard library and ``apache.reading``.
 
 Access depends on addresses, users and the like, which nobody here looks at: known is only what is granted to all or
 denied to all. Where it depends, the answer is that it is not known, and a remark says so.
-Source: mod_authz_core (several Require are one <RequireAny>), mod_access_compat.
+Source: mod_authz_core (several Require are one <RequireAny>), mod_access_compat. Both have to grant it, and what a narrower
+section says with one of them leaves the other one as it was.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from asyncgroups.apache.reading import Statement, walk
 
-__all__ = ["KEYS", "Access", "is_of_access"]
+__all__ = ["KEYS", "Access", "Denials", "is_of_access", "refusing"]
 
 KEYS = frozenset({"allow", "deny", "order", "require", "requireall", "requireany", "requirenone", "satisfy"})
+OF_ORDER = frozenset({"allow", "deny", "order"})
+
+type Denials = Mapping[bool, tuple[bool, Statement]]
+"""Whether nobody may have it, and which statement says so: for those that are of mod_access_compat, and the others."""
 
 
 @dataclass(slots=True)
@@ -50,17 +55,24 @@ class Access:
                 return granted
         return True
 
-    @property
-    def denied(self) -> bool | None:
-        """Whether nobody may have it; None where nothing is said of that."""
-        said = []
+    def denials(self, before: Denials, statement: Statement) -> Denials:
+        """What is denied when ``statement`` has been taken; ``before``: when it had not."""
+        denied = {}
         if self.required:
-            said.append(_any(self.required) is False)
+            denied[False] = _any(self.required) is False
         if self.allows or self.denies or self.order is not None:
             # The last one in Order has the last word, and is what counts where neither says anything.
             is_open = self.order in (None, "deny,allow")
-            said.append(not self.allows and True in self.denies if is_open else not self.allows or True in self.denies)
-        return any(said) if said else None
+            denied[True] = not self.allows and True in self.denies if is_open else not self.allows or True in self.denies
+        return {
+            **before,
+            **{kind: (one, statement) for kind, one in denied.items() if kind is (statement.key in OF_ORDER)},
+        }
+
+
+def refusing(denials: Denials) -> Statement | None:
+    """The statement that denies access; None where it may be had."""
+    return next((by for denied, by in denials.values() if denied), None)
 
 
 def is_of_access(statement: Statement) -> bool:

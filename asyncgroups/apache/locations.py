@@ -8,8 +8,10 @@ directories say, and under the options of the mounts themselves. What is refused
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from asyncgroups.apache.access import Denials, refusing
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks
 from asyncgroups.apache.sections import Section
@@ -29,8 +31,10 @@ PATTERN = "which URLs it is for is not worked out; its settings were left out"
 OF_MOUNTS = "counts for mounts alone; directories below this path keep their own settings"
 ABOVE = "what lies above it is refused, and so is this here"
 
-type Denial = Callable[[str], Statement | None]
-"""Gives the statement that denies access to a file; None where it may be had."""
+type Denial = Callable[[str], Denials]
+"""Gives what is said of access to a file."""
+
+NOTHING_SAID: Denials = MappingProxyType({})
 
 
 def is_below(path: str, other: str) -> bool:
@@ -132,12 +136,13 @@ class Locations:
             context.pop("document_root", None)
 
 
-def _refusal(plain: Iterable[tuple[str, Section]], path: str, before: Statement | None = None) -> Statement | None:
+def _refusal(plain: Iterable[tuple[str, Section]], path: str, before: Denials = NOTHING_SAID) -> Statement | None:
     """Which statement has the last word of a URL path, if that is no; ``before`` is what directories say."""
+    said = dict(before)
     for covering, section in plain:
-        if section.denied is not None and is_below(path, covering):
-            before = section.denied_by if section.denied else None
-    return before
+        if is_below(path, covering):
+            said |= section.denials
+    return refusing(said)
 
 
 def _settings(section: Section) -> Mapping[str, Any]:

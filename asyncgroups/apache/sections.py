@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from asyncgroups.apache.access import Access, is_of_access
+from asyncgroups.apache.access import Access, Denials, is_of_access, refusing
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks, setting
 from asyncgroups.apache.rewriting import KEYS as RULES
@@ -37,7 +37,7 @@ class FilePart:
 
     pattern: re.Pattern[str]
     statement: Statement
-    denied: bool | None = None
+    denials: Denials
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Section:
     table: its settings; ``path`` or ``match`` among them if it is a section of directories.
     statement: that begins it; None for what stands around all sections.
     handler: SetHandler: ``wsgi-script``, ``none``, or ``other``. extensions: AddHandler wsgi-script.
-    execs: Options ExecCGI. denied: Require all denied, and by which statement. None is: nothing is said of it.
+    execs: Options ExecCGI; None: nothing is said of it. denials: Require all denied and the like.
     files: the <Files> in it. rules: the statements that set variables of a request. access: all that it says of that.
     """
 
@@ -56,11 +56,15 @@ class Section:
     handler: str | None = None
     extensions: list[str] | None = None
     execs: bool | None = None
-    denied: bool | None = None
-    denied_by: Statement | None = None
+    denials: Denials = field(default_factory=dict)
     files: list[FilePart] = field(default_factory=list)
     rules: list[Statement] = field(default_factory=list)
     access: Access = field(default_factory=Access)
+
+    @property
+    def denied(self) -> bool | None:
+        """Whether nobody may have it; None where nothing is said of that."""
+        return refusing(self.denials) is not None if self.denials else None
 
     @property
     def is_assigned(self) -> bool:
@@ -107,8 +111,7 @@ def _access(statement: Statement, section: Section, remarks: Remarks) -> None:
     """Whether access is denied altogether; who else is refused is not looked at."""
     if section.access.add(statement) is None:
         remarks.add(statement, ACCESS)
-    if (denied := section.access.denied) is not None:
-        section.denied, section.denied_by = denied, statement
+    section.denials = section.access.denials(section.denials, statement)
 
 
 def _assign(statement: Statement, section: Section, *, remarks: Remarks, name: str, extensions: Sequence[str]) -> None:
@@ -159,13 +162,13 @@ def _files(statement: Statement, section: Section, remarks: Remarks) -> None:
         section.execs = inside.execs if inside.execs is not None else section.execs
     elif inside.table or inside.handler is not None or inside.extensions is not None:
         remarks.add(statement, NOT_FOR_FILES)
-    if inside.denied is not None:
+    if inside.denials:
         try:
             names = re.compile(pattern if is_regex else fnmatch.translate(pattern))
         except re.error:
             remarks.add(statement, ACCESS)
             return
-        section.files.append(FilePart(names, statement, inside.denied))
+        section.files.append(FilePart(names, statement, {kind: (denied, statement) for kind, (denied, _) in inside.denials.items()}))
 
 
 def location(statement: Statement, remarks: Remarks) -> Section:

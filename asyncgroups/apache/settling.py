@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from asyncgroups.apache.access import Denials, refusing
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks
 from asyncgroups.apache.sections import HANDLER, Section
@@ -60,8 +61,7 @@ class _Effect(NamedTuple):
     handler: str | None = None
     extensions: tuple[str, ...] | None = None
     execs: bool | None = None
-    denied: bool = False
-    denied_by: Statement | None = None
+    denials: Denials = MappingProxyType({})
 
     @property
     def for_scripts(self) -> bool:
@@ -70,7 +70,7 @@ class _Effect(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return self.for_scripts and self.execs is True and not self.denied
+        return self.for_scripts and self.execs is True and refusing(self.denials) is None
 
     @property
     def given(self) -> _Given:
@@ -84,8 +84,7 @@ class _Effect(NamedTuple):
             section.handler if section.handler is not None else self.handler,
             tuple(section.extensions) if section.extensions is not None else self.extensions,
             section.execs if section.execs is not None else self.execs,
-            section.denied if section.denied is not None else self.denied,
-            section.denied_by if section.denied is not None else self.denied_by,
+            {**self.denials, **section.denials},
         )
 
 
@@ -156,7 +155,8 @@ class Settling:
             for other in self._sections:
                 if other is section or "match" in other.table or not (id(section) in own or id(other) in own):
                     continue
-                if not (other.denied and section.denied is None) and not (
+                left = {kind: said for kind, said in other.denials.items() if kind not in section.denials}
+                if refusing(left) is None and not (
                     other.execs is False and section.execs is None
                 ):
                     continue
@@ -174,7 +174,7 @@ class Settling:
         for section in self._own:
             where = _where(section)
             for part in section.files:
-                if part.denied and any(_may_meet(one, where) for one in runs):
+                if refusing(part.denials) is not None and any(_may_meet(one, where) for one in runs):
                     remarks.add(part.statement, ACCESS)
 
     def remark_handlers(self, settlings: Iterable[Settling], remarks: Remarks) -> None:
@@ -191,19 +191,19 @@ class Settling:
             if is_meant and not any(_covers(_where(section), one) for one in runs):
                 remarks.add(section.table.set_by.get("handler") or section.statement, NO_EXEC)
 
-    def denial(self, script: str) -> Statement | None:
-        """Which statement denies access to the file of a mount; None where it may be had."""
+    def denial(self, script: str) -> Denials:
+        """What is said of access to the file of a mount."""
         directory, _, name = script.rpartition("/")
         effect = _Effect()
         covering = [one for one in self._sections if _covers_file(one, directory or "/", script)]
         for section in covering:
             effect = effect.under(section)
-        denied, by = effect.denied, effect.denied_by
+        denials = effect.denials
         for section in covering:
             for part in section.files:
-                if part.denied is not None and part.pattern.search(name):
-                    denied, by = part.denied, part.statement
-        return by if denied else None
+                if part.pattern.search(name):
+                    denials = {**denials, **part.denials}
+        return denials
 
     def _effect(self, section: Section) -> _Effect:
         effect = _Effect()

@@ -220,6 +220,12 @@ WSGIProcessGroup a
             {"directory": [{**ROOT, "extensions": [".wsgi"]}, {**RUNS, "extensions": []}]},
         ),
         (
+            "<Directory />\nRequire all denied\n</Directory>\n"
+            + DIRECTORY.format(f"{SCRIPTS_ON}\nOrder deny,allow\nAllow from all")
+            + "<Directory /srv/a>\nRequire all granted\n</Directory>",
+            {"directory": [{**ROOT, "handler": "none"}, {**NONE}, {"path": "/srv/a", "handler": "wsgi-script"}]},
+        ),
+        (
             "<Directory />\nDeny from all\n</Directory>\n<Directory /srv/a>\nRequire all granted\n</Directory>\n"
             + DIRECTORY.format("Order deny,allow\nAllow from all\nSetHandler wsgi-script\nOptions +ExecCGI")
             + "<Directory /srv/b>\nRequire all denied\n</Directory>\n"
@@ -428,6 +434,8 @@ def test_remarks(translated, tmp_path: Path, text: str, line: int, meaning: str)
         ("Order deny,allow\nAllow from all\nDeny from all", "wsgi-script"),
         ("Order deny,allow\nDeny from all", "none"),
         ("Order mutual-failure\nDeny from all\nAllow from all", "none"),
+        ("Require all granted\nDeny from all", "none"),
+        ("Order allow,deny\nAllow from all\nRequire all denied", "none"),
     ],
 )
 def test_access(translated, access: str, handler: str) -> None:
