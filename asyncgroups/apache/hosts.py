@@ -7,13 +7,16 @@ unknown names; the server configuration answers only where no virtual host liste
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks
 from asyncgroups.apache.tables import Table
 
 __all__ = ["is_reached", "name", "ports_of"]
+
+TAKEN = "is a name of {} already, which answers"
 
 _WILDCARD = re.compile(r"(?i)(?:\*|_default_)(?::|\Z)")
 
@@ -39,10 +42,12 @@ def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> N
             if not own:
                 remarks.add(section, f"has no ServerName; it is called {host['server_name']}")
     listened = _listened(server)
-    names = [host["server_name"] for host in hosts] + [own] * is_open
+    names = Counter([own.lower()] * is_open)
+    for host in hosts:
+        names.update(set(_names(host)))
     for section, host in zip(sections, hosts, strict=True):
         ports = ports_of(section) or set()
-        if ":" not in host["server_name"] and len(ports) == 1 and names.count(host["server_name"]) > 1:
+        if ":" not in host["server_name"] and len(ports) == 1 and _is_shared(host, names):
             host["server_name"] += f":{min(ports)}"
         elif ports and (is_open or not ports >= listened):
             meaning = f"answers on port {', '.join(sorted(ports))} in Apache; here its names lead to it on every port"
@@ -50,6 +55,51 @@ def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> N
         if addresses := [one for one in section.arguments if not _WILDCARD.match(one)]:
             meaning = f"answers on {', '.join(addresses)} in Apache; here its names lead to it on every address"
             remarks.add(section, meaning)
+    _take_names(sections, hosts, remarks)
+
+
+def _take_names(sections: Sequence[Statement], hosts: Sequence[Table], remarks: Remarks) -> None:
+    """A name that several have on one port is the first one's, as in Apache; so is what the first one's ``*.`` covers."""
+    taken: dict[tuple[str, object], Statement] = {}
+
+    def first(text: str, port: str, section: Statement) -> Statement:
+        ports = [port, frozenset(ports_of(section) or ())]
+        for one in (*_wider(text), _compared(text)):
+            for other in (taken.get((one, port), section) for port in ports):
+                if other is not section:
+                    return other
+        taken.update(((_compared(text), port), section) for port in ports)
+        return section
+
+    for number, (section, host) in enumerate(zip(sections, hosts, strict=True), start=1):
+        text, colon, port = host["server_name"].partition(":")
+        if (other := first(text, port, section)) is not section:
+            remarks.add(section, f"{text} {TAKEN.format(other.place)}")
+            host["server_name"] = f"unnamed-{number}.invalid{colon}{port}"
+        for alias in list(host.get("server_alias", ())):
+            if (other := first(alias, port, section)) is not section:
+                remarks.add(host.set_by.get("server_alias"), f"{alias} {TAKEN.format(other.place)}")
+                host["server_alias"].remove(alias)
+
+
+def _names(host: Table) -> Iterator[str]:
+    yield from map(_compared, (host["server_name"], *host.get("server_alias", ())))
+
+
+def _is_shared(host: Table, names: Mapping[str, int]) -> bool:
+    """Whether another virtual host has one of its names as well. names: how many have which."""
+    own = set(_names(host))
+    return any(names[one] > 1 or any(wider in names and wider not in own for wider in _wider(one)) for one in own)
+
+
+def _compared(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _wider(name: str) -> list[str]:
+    """What may stand in a ServerAlias and covers a name as well."""
+    parts = _compared(name).split(".")
+    return [".".join(["*", *parts[number:]]) for number in range(1, len(parts))]
 
 
 def _listened(server: Mapping[str, object]) -> set[str]:

@@ -813,3 +813,29 @@ def test_all_directives_of_mod_wsgi(translated, tmp_path: Path) -> None:
         if not any(known) and name.lower() not in NEUTRAL:
             silent.append(name)
     assert silent == []
+
+
+def test_names_that_are_taken(translated, tmp_path: Path) -> None:
+    """A name that several virtual hosts have on one port is the first one's, told; on two ports each has its own."""
+    host = "<VirtualHost *:{}>\nServerName {}\nServerAlias {}\nWSGIScriptAlias / /x\n</VirtualHost>\n"
+    text = (
+        "Listen 80\nListen 443\n"
+        + host.format(80, "a.example", "www.a.example *.w.example")
+        + host.format(443, "www.a.example", "A.example")
+        + host.format(80, "A.example", "b.example www.a.example.")
+        + host.format(80, "x.w.example", "c.example")
+    )
+    found = translated(text)
+    hosts = found.mapping["virtual_host"]
+    assert [(one["server_name"], one["server_alias"]) for one in hosts] == [
+        ("a.example:80", ["www.a.example", "*.w.example"]),
+        ("www.a.example:443", ["A.example"]),
+        ("unnamed-3.invalid:80", ["b.example"]),
+        ("unnamed-4.invalid:80", ["c.example"]),
+    ]
+    place = f"{tmp_path}/httpd.conf"
+    assert [str(one).removeprefix(place) for one in found.remarks] == [
+        f":13: <VirtualHost *:80>: A.example is a name of {place}:3 already, which answers",
+        f":15: ServerAlias b.example www.a.example.: www.a.example. is a name of {place}:3 already, which answers",
+        f":18: <VirtualHost *:80>: x.w.example is a name of {place}:3 already, which answers",
+    ]
