@@ -3,6 +3,7 @@
 Law: pure. Imports the standard library, ``apache.reading`` and ``apache.tables``.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -69,6 +70,10 @@ def daemon(statement: Statement) -> tuple[str, Table, str | None]:
             table[number] = int(value)
         elif (seconds := SECONDS.get(key)) and value.isdigit():
             table[seconds] = int(value)
+        elif key == "umask" and re.fullmatch("0*[0-7]{1,3}", value):
+            table["umask"] = f"{int(value, 8):03o}"
+        elif key in ("user", "group") and re.fullmatch("#[0-9]+", value):
+            table[key] = value[1:]
         elif text := TEXTS.get(key):
             table[text] = value
         elif variable := LOCALES.get(key):

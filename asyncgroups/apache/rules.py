@@ -1,6 +1,6 @@
 """RewriteCond and RewriteRule -> ``[[rewrite]]``, as far as they set variables.
 
-Law: pure. Imports the standard library, ``apache.reading`` and ``apache.tables``.
+Law: pure. Imports the standard library and the modules of this room.
 
 A rule that changes the path, redirects or refuses is not translated; nor is one that only a part of could be.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.tables import Table
+from asyncgroups.apache.words import ACCESS
 
 __all__ = ["KNOWN", "condition", "rule", "unknown"]
 
@@ -21,6 +22,8 @@ KNOWN = frozenset(
     }
 )
 """Variables that there are here as well; the others are ``HTTP:field`` and ``ENV:name``."""
+
+NO_MAP = "what RewriteMap makes of it is not known"
 
 _VARIABLE = re.compile(r"(?<!\\)%\{([^}]*)\}")
 
@@ -57,9 +60,12 @@ def condition(statement: Statement) -> tuple[Table | None, str | None]:
         return never, "only expressions and '=' are compared here: this never holds"
     if names := unknown(test):
         return never, f"there is no {names} here: this never holds"
+    if "${" in test:
+        return never, f"{NO_MAP}: this never holds"
     key = "equals" if text.startswith("=") else "match"
     table = Table({"test": test}, made_by=statement)
-    table[f"not_{key}" if negated else key] = text.removeprefix("=") if key == "equals" else text
+    text = text.removeprefix("=").replace('""', "") if key == "equals" else text or "^"
+    table[f"not_{key}" if negated else key] = text
     flags = dict(_flags(written))
     if "NC" in flags:
         table["nocase"] = True
@@ -75,9 +81,12 @@ def rule(statement: Statement, conditions: Sequence[Table]) -> tuple[Table | Non
     path, substitution, *written = statement.arguments
     flags = list(_flags(written))
     names = dict(flags)
+    if {"F", "FORBIDDEN"} & names.keys():
+        return None, ACCESS
     if substitution != "-":
         return None, "the path stays as the client wrote it; variables of this rule are not set either"
-    table = Table({"not_match" if path.startswith("!") else "match": path.removeprefix("!")}, made_by=statement)
+    pattern = path.removeprefix("!") or "^"
+    table = Table({"not_match" if path.startswith("!") else "match": pattern}, made_by=statement)
     if "NC" in names:
         table["nocase"] = True
     if conditions:
@@ -108,6 +117,8 @@ def _variable(value: str, table: Table) -> str | None:
         return f"E={value}: the name of a variable has no groups or variables in it; this rule was left out"
     if names := unknown(template):
         return f"there is no {names} here; this rule was left out"
+    if "${" in template:
+        return f"{NO_MAP}; this rule was left out"
     if name.startswith("!"):
         table.setdefault("unset", []).append(name[1:])
     else:

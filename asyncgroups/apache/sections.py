@@ -22,6 +22,8 @@ NOT_FOR_FILES = "settings of single files have no counterpart; they were left ou
 NOT_FOR_URLS = "a rule for a URL path stands outside of all sections here, with the whole path in it; it was left out"
 ELSEWHERE = "the handler is no business of a URL here: give it to the directory where the scripts lie"
 
+OPTIONS_ELSEWHERE = "what runs is no business of a URL here: give it to the directory where the scripts lie"
+
 KEYS = frozenset(
     {
         *["allow", "deny", "order", "require", "requireall", "requireany", "requirenone", "satisfy"],
@@ -118,7 +120,7 @@ def _assign(statement: Statement, section: Section, *, remarks: Remarks, name: s
     if name == HANDLER or statement.key == "sethandler":
         section.table.set_by["handler"] = statement
     if statement.key == "sethandler":
-        section.handler = name if name in (HANDLER, "none") else "other"
+        section.handler = HANDLER if name == HANDLER else "none" if name.lower() == "none" else "other"
         if name.lower() not in (HANDLER, "none", "default-handler"):
             remarks.add(statement, f"there is no handler {name}: what it answers is answered 404, or by a mount")
     elif name == HANDLER:
@@ -179,6 +181,10 @@ def location(statement: Statement, remarks: Remarks) -> Section:
             remarks.add(one, ELSEWHERE)
         elif one.key in RULES:
             remarks.add(one, NOT_FOR_URLS)
+        elif one.key == "options":
+            # What runs and which links are followed: of the rest nothing matters here.
+            if {"execcgi", "all", "none"} & {word.lower().lstrip("+-") for word in one.arguments}:
+                remarks.add(one, OPTIONS_ELSEWHERE)
         else:
             read(one, section, remarks=remarks)
     return section

@@ -17,6 +17,8 @@ __all__ = ["KEYS", "Secured", "secure"]
 
 KEYS = frozenset({"sslengine", "sslcertificatefile", "sslcertificatekeyfile"})
 
+NAMES = {"certfile": "certificatefile", "keyfile": "certificatekeyfile"}
+
 BOTH = (
     "speaks TLS, and asyncgroups does not speak both: left out; a second server with --bind and --certfile can serve it"
 )
@@ -59,7 +61,9 @@ def secure(contexts: Sequence[Secured], server: Table, *, listens: Mapping[str, 
     )
     is_whole = len(files) == 1 and all(next(iter(files))) and not plain
     if is_whole:
-        server["certfile"], server["keyfile"] = next(iter(files))
+        for key, file in zip(("certfile", "keyfile"), next(iter(files)), strict=True):
+            server[key] = file
+            server.set_by[key] = next(one.said[f"ssl{NAMES[key]}"] for one in contexts if f"ssl{NAMES[key]}" in one.said)
     for one in contexts:
         for key, statement in one.said.items():
             if not is_whole and not (key == "sslengine" and not one.is_on):

@@ -56,8 +56,8 @@ def translate(reading: Reading) -> Translation:
     translator.context(reading.statements, server)
     translator.hosts(reading.statements, server)
     translator.finish(server.table)
-    _make_absolute(server.table, reading.server_root)
     translator.process_groups(server.table)
+    _make_absolute(server.table, reading.server_root)
     translator.remark_text(reading.statements)
     order = {statement.place: number for number, statement in enumerate(walk(reading.statements))}
     remarks = sorted(translator.remarks.found, key=lambda remark: order.get(remark.place, -1))
@@ -226,7 +226,7 @@ class _Translator:
             if statement.key in NEUTRAL or statement.key in MEANINGS:
                 continue
             text = " ".join(statement.arguments)
-            if names := list(dict.fromkeys(re.findall(r"\$\{[^}]*\}", text))):
+            if names := list(dict.fromkeys(re.findall(r"\$\{[^}:]*\}", text))):
                 meaning = f"nothing says what {', '.join(names)} is: -D NAME=VALUE does, or the environment"
                 self.remarks.add(statement, meaning)
             if any("\udc80" <= one <= "\udcff" for one in text):
@@ -253,6 +253,15 @@ class _Translator:
 
 def _make_absolute(server: Table, root: str) -> None:
     """Relative paths start from ServerRoot, wherever the translation is written."""
+    for key in ("certfile", "keyfile"):
+        if key in server:
+            server[key] = _absolute(server[key], root)
+    for table in (server, *server.get("process_group", {}).values()):
+        for key in ("home", "python"):
+            if key in table:
+                table[key] = _absolute(table[key], root)
+        if "python_path" in table:
+            table["python_path"] = [_absolute(one, root) for one in table["python_path"] if one]
     for table in (server, *server.get("virtual_host", ())):
         if "document_root" in table:
             table["document_root"] = _absolute(table["document_root"], root)

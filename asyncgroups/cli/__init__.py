@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asyncgroups import __version__
-from asyncgroups.cli.printing import print_out, printable
+from asyncgroups.cli.printing import Commands, print_err, print_out, printable
 from asyncgroups.errors import ConfigurationError, RequestRefused
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _options[Command: Callable[..., Any]](*keys: str) -> Callable[[Command], Com
     return decorate
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="asyncgroups")
 def main() -> None:
     """Serve WSGI applications in named application groups."""
@@ -136,7 +136,7 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         if configuration.tls is not None:
             check_files(configuration.tls)
     except OSError as error:
-        click.echo(f"asyncgroups: {configuration.source}: {error}", err=True)
+        print_err(f"asyncgroups: {configuration.source}: {error}")
         sys.exit(2)
     groups = groups_of(configuration, process_env=os.environ)
     source = printable(configuration.source)
@@ -145,10 +145,10 @@ def check(target: str | None, mount: str | None, *, load: bool, **options: Any) 
         where = ", ".join(map(printable, places))
         print_out(f"{source}: requests tell which scripts, and so which application groups, there are in {where}")
     for warning in configuration.warnings():
-        click.echo(f"asyncgroups: {source}: {printable(warning)}", err=True)
+        print_err(f"asyncgroups: {source}: {printable(warning)}")
     if configuration.remarks:
         told = _count(len(configuration.remarks), "remark")
-        click.echo(f"asyncgroups: {told} on what was not translated; asyncgroups migrate {source} lists them", err=True)
+        print_err(f"asyncgroups: {told} on what was not translated; asyncgroups migrate {source} lists them")
     if load:
         from asyncgroups.cli.loads import load_all  # noqa: PLC0415 - as above
 
@@ -202,7 +202,7 @@ def explain(
     else:
         print_out("\n".join(_lines_of(rows_of(explanation))))
     if explanation.refusal is not None:
-        click.echo(f"asyncgroups: {explanation.refusal.status}: {printable(str(explanation.refusal))}", err=True)
+        print_err(f"asyncgroups: {explanation.refusal.status}: {printable(str(explanation.refusal))}")
         sys.exit(1)
 
 
@@ -312,7 +312,7 @@ def _configuration_or_exit(target: str | None, *, mount: str | None, options: di
     try:
         return _configuration(target, mount=mount, options=options)
     except ConfigurationError as error:
-        click.echo(f"asyncgroups: {error}", err=True)
+        print_err(f"asyncgroups: {error}")
         sys.exit(2)
 
 

@@ -10,9 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-import click
-
-from asyncgroups.cli.printing import StdoutFails, printable
+from asyncgroups.cli.printing import StdoutFails, print_err, printable
 
 if TYPE_CHECKING:
     from asyncgroups.config import Configuration
@@ -40,7 +38,7 @@ def load_all(configuration: Configuration, groups: Sequence[Group]) -> NoReturn:
         with contextlib.suppress(ValueError):
             how = signal.Signals(-ended.status).name
         when = printable(ended.words) or "nothing was loading yet"
-        click.echo(f"asyncgroups: the process has ended ({how}) while {when}", err=True)
+        print_err(f"asyncgroups: the process has ended ({how}) while {when}")
     sys.exit(DOES_NOT_LOAD)
 
 
@@ -79,7 +77,7 @@ def _load_here(configuration: Configuration, groups: Sequence[Group], diary: Dia
     except StdoutFails as failure:
         status = 1
         if not isinstance(failure.__cause__, BrokenPipeError):  # else whoever reads the table has seen enough
-            click.echo(f"asyncgroups: {failure}", err=True)
+            print_err(f"asyncgroups: {failure}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on the end is bounded
     diary.write("atexit functions in %{GLOBAL} were running")
     diary.close(status)

@@ -39,7 +39,7 @@ from asyncgroups.config.arguments import (
 from asyncgroups.config.configuration import Configuration, Mounted, ProcessSettings, Tls
 from asyncgroups.config.declared import Arguments, Mount, Options, VirtualHost, declared
 from asyncgroups.config.model import Document, Limits, Timeouts
-from asyncgroups.config.reader import Override, from_mapping, is_apache, read
+from asyncgroups.config.reader import Override, from_mapping, is_apache, read, refusals
 from asyncgroups.config.schema import schema
 from asyncgroups.config.sticky import KeySource, Sticky
 from asyncgroups.config.values import WsgiApplication
@@ -72,5 +72,6 @@ __all__ = [
     "from_mapping",
     "is_apache",
     "read",
+    "refusals",
     "schema",
 ]

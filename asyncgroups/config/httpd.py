@@ -7,13 +7,13 @@ May import ``asyncgroups.apache`` and ``config.words``.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from asyncgroups.apache.reading import NO_DEFINES, Statement, read
+from asyncgroups.apache.reading import NO_DEFINES, Reading, Statement, read
 from asyncgroups.apache.remarks import grouped
 from asyncgroups.apache.tables import Place
-from asyncgroups.apache.translation import translate
+from asyncgroups.apache.translation import Translation, translate
 from asyncgroups.config.words import FileWords, Loc, as_written
 
-__all__ = ["Httpd", "HttpdWords", "read_httpd"]
+__all__ = ["Httpd", "HttpdWords", "httpd_of", "read_httpd"]
 
 
 class HttpdWords(FileWords):
@@ -53,7 +53,11 @@ class Httpd(NamedTuple):
 def read_httpd(path: str, *, defines: Mapping[str, str] = NO_DEFINES) -> Httpd:
     """Read and translate an Apache configuration. defines: as for ``apache2 -D``. Raises ConfigurationError."""
     reading = read(path, defines=defines)
-    translation = translate(reading)
+    return httpd_of(reading, translate(reading))
+
+
+def httpd_of(reading: Reading, translation: Translation) -> Httpd:
+    """A configuration that has been read and translated."""
     statements = {place: (by.place, _name(by)) for place, by in translation.places.items()}
     remarks = tuple(grouped(translation.remarks))
     return Httpd(translation.mapping, reading.server_root, HttpdWords(statements), remarks)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -23,7 +23,11 @@ from asyncgroups.config.problems import Problems, loc_of, without
 from asyncgroups.config.words import ARRAYS, FileWords, Loc
 from asyncgroups.errors import ConfigurationError
 
-__all__ = ["Override", "from_mapping", "is_apache", "read"]
+if TYPE_CHECKING:
+    from asyncgroups.apache.reading import Reading
+    from asyncgroups.apache.translation import Translation
+
+__all__ = ["Override", "from_mapping", "is_apache", "read", "refusals"]
 
 PATH_KEYS = frozenset({"app_dir", "python_path", "certfile", "keyfile", "ca_certs"})
 INHERITED_KEYS = frozenset({"app_dir", "application_group", "preload", "threads"})
@@ -84,6 +88,20 @@ def read(
         raise ConfigurationError(source, [f"{source}: a number has too many digits"]) from None
     problems = Problems(source, text=text, options=_options_of(overrides), words=FILE_WORDS)
     return _build(mapping, base=Path(path).absolute().parent, source=source, overrides=overrides, problems=problems)
+
+
+def refusals(reading: Reading, translation: Translation, *, source: str) -> list[str]:
+    """Why a file with this translation of Apache's configuration would be refused, as far as this machine can tell."""
+    from asyncgroups.config.httpd import httpd_of  # noqa: PLC0415 - few have such a file
+
+    httpd = httpd_of(reading, translation)
+    httpd.words.goes_without = False
+    problems = Problems(source, text=None, options={}, words=httpd.words)
+    try:
+        _build(httpd.mapping, base=Path(httpd.base), source=source, overrides=NO_OVERRIDES, problems=problems)
+    except ConfigurationError as error:
+        return list(error.problems)
+    return []
 
 
 def is_apache(path: str) -> bool:

@@ -114,6 +114,48 @@ def test_a_stream_that_is_full(httpd: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "stream", "status"),
+    [
+        (["--help"], "stdout", 1),
+        (["--version"], "stdout", 1),
+        (["migrate", "gone.conf"], "stderr", 2),
+        (["check", "gone.toml"], "stderr", 2),
+    ],
+)
+def test_streams_that_are_full(words: list[str], stream: str, status: int) -> None:
+    """A full stream changes no status but that of a command whose output it takes, and there is no traceback."""
+    with open("/dev/full", "w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        program = [sys.executable, "-m", "asyncgroups", *words]
+        done = subprocess.run(program, cwd=ROOT, text=True, timeout=30, check=False, **streams)
+    said = "asyncgroups: cannot write to stdout: No space left on device\n" if stream == "stdout" else None
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_what_is_refused(run: Run, httpd: Path) -> None:
+    """What `check` will not take is told, with the place in Apache's file, and is no "all translated"."""
+    httpd.write_text("WSGIDaemonProcess a user=nobody-of-this-name\nWSGIScriptAlias /a /gone.wsgi\n")
+    result = run("migrate", str(httpd))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "asyncgroups: asyncgroups check refuses this translation until it is put right:\n"
+        f"{httpd}:1: WSGIDaemonProcess: user: there is no user 'nobody-of-this-name'\n"
+        f"{httpd}:2: WSGIScriptAlias: script: there is no file '/gone.wsgi'\n"
+    )
+
+
+def test_over_itself(run: Run, httpd: Path) -> None:
+    """What is read is never written over, not even with --force."""
+    before = httpd.read_text()
+    result = run("migrate", str(httpd), "-o", str(httpd), "--force")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"asyncgroups: {httpd} is what is to be translated: give another name\n",
+    )
+    assert httpd.read_text() == before
+
+
 def test_text_that_would_be_obeyed(run: Run, httpd: Path) -> None:
     """What a file holds cannot forge a line, or say something to a terminal."""
     httpd.write_text("Nonsense \x1b[2J\n")
