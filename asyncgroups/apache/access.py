@@ -4,8 +4,8 @@ Law: pure. Imports the standard library and ``apache.reading``.
 
 Access depends on addresses, users and the like, which nobody here looks at: known is only what is granted to all or
 denied to all. Where it depends, the answer is that it is not known, and a remark says so.
-Source: mod_authz_core (several Require are one <RequireAny>), mod_access_compat. Both have to grant it, and what a narrower
-section says with one of them leaves the other one as it was.
+Source: mod_authz_core (several Require are one <RequireAny>), mod_access_compat. Both have to grant it, and what a
+narrower section says with one of them leaves the other one as it was.
 """
 
 from collections.abc import Iterable, Mapping
@@ -63,7 +63,9 @@ class Access:
         if self.allows or self.denies or self.order is not None:
             # The last one in Order has the last word, and is what counts where neither says anything.
             is_open = self.order in (None, "deny,allow")
-            denied[True] = not self.allows and True in self.denies if is_open else not self.allows or True in self.denies
+            denied[True] = (
+                not self.allows and True in self.denies if is_open else not self.allows or True in self.denies
+            )
         return {
             **before,
             **{kind: (one, statement) for kind, one in denied.items() if kind is (statement.key in OF_ORDER)},

@@ -20,6 +20,13 @@ __all__ = ["KEYS", "Aliases"]
 
 KEYS = frozenset({"alias", "aliasmatch", "scriptalias", "wsgiscriptalias", "wsgiscriptaliasmatch"})
 
+AFTER_FILE = "a path that leads on behind the script's file is answered 404 here"
+
+_FILE = re.compile(r"\.(?:wsgi|py|cgi|fcgi)/+\Z")
+"""The end of a path that is meant as a file, whatever slash comes after it."""
+
+_AFTER_FILE = re.compile(r"(.+\.(?:wsgi|py|cgi|fcgi))(/?)\$([0-9])")
+
 OPTIONS = {"application-group": "application_group", "process-group": "process_group", "callable-object": "callable"}
 
 
@@ -71,7 +78,10 @@ class Aliases:
                     self._script(statement, _normal(path), target=target, options=options)
             case "wsgiscriptaliasmatch", (pattern, target, *options):
                 # It counts from the beginning of the path to the end of the match, wherever that begins.
+                pattern, target = _without_rest(pattern, target)
                 pattern = pattern if pattern.startswith("^") else f"^.*?(?:{pattern})"
+                if _AFTER_FILE.search(target):
+                    self._remarks.add(statement, AFTER_FILE)
                 script = re.sub(r"\$([0-9])", r"\\\1", target)
                 self._settle(statement, self._add("mount", statement, match=pattern, script=script), options)
             case "aliasmatch", (pattern, target) if (plain := _plain(pattern, target)) is not None:
@@ -99,7 +109,7 @@ class Aliases:
         self._add("alias", statement, path=_normal(path), directory=_target(statement, target))
 
     def _script(self, statement: Statement, path: str, *, target: str, options: Sequence[str]) -> None:
-        if target.endswith("/"):
+        if target.endswith("/") and not _FILE.search(target):
             self._add("alias", statement, path=path, directory=_folder(target))
             table = Table({"path": _folder(target)}, made_by=statement)
             self.forced.append(Section(table, statement, handler=HANDLER, execs=True))
@@ -108,7 +118,7 @@ class Aliases:
                 if "match" in mount and _may_meet(mount["match"], path):
                     meaning = f"counts before the pattern {mount['match']} here, which comes before it in Apache"
                     self._remarks.add(statement, meaning)
-            table = self._add("mount", statement, path=path, script=target)
+            table = self._add("mount", statement, path=path, script=target.rstrip("/"))
         self._settle(statement, table, options)
 
     def _add(self, key: str, by: Statement, **content: str) -> Table:
@@ -134,6 +144,20 @@ class Aliases:
                     self._remarks.add(statement, unknown_group(value))
             elif name != "pass-authorization" or value.lower() != "on":
                 self._remarks.add(statement, f"{option} has no counterpart")
+
+
+def _without_rest(pattern: str, target: str) -> tuple[str, str]:
+    """``^/hg(.*)$`` and ``hg.wsgi$1``, where the last group is PATH_INFO, without it."""
+    group = re.search(r"(/?)\((/?)\.\*\)(\??)\$?\Z", pattern)
+    rest = _AFTER_FILE.fullmatch(target)
+    try:
+        last = re.compile(pattern).groups
+    except re.error:
+        return pattern, target
+    if group is None or rest is None or int(rest[3]) != last or f"${last}" in rest[1] or (group[1] and not rest[2]):
+        return pattern, target
+    end = "(?=/)" if group[1] or (group[2] and not group[3]) else "(?=/|$)"
+    return pattern[: group.start()] + end, rest[1]
 
 
 def _may_meet(pattern: str, path: str) -> bool:

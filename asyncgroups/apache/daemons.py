@@ -4,7 +4,7 @@ Law: pure. Imports the standard library, ``apache.reading`` and ``apache.tables`
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from asyncgroups.apache.reading import Statement
@@ -30,7 +30,15 @@ SECONDS: Mapping[str, str] = MappingProxyType(
         "startup-timeout": "startup_timeout",
     }
 )
-TEXTS: Mapping[str, str] = MappingProxyType({"user": "user", "group": "group", "umask": "umask", "home": "home"})
+TEXTS: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        # A number is written #1000 in Apache.
+        "user": lambda value: re.sub(r"\A#(?=[0-9]+\Z)", "", value),
+        "group": lambda value: re.sub(r"\A#(?=[0-9]+\Z)", "", value),
+        "umask": lambda value: value.zfill(3),
+        "home": str,
+    }
+)
 LOCALES: Mapping[str, str] = MappingProxyType({"lang": "LANG", "locale": "LC_ALL"})
 EMPTY = frozenset({"python-path", "python-eggs", "lang", "locale"})
 """Options that say nothing without a value, as mod_wsgi-express writes them."""
@@ -70,12 +78,8 @@ def daemon(statement: Statement) -> tuple[str, Table, str | None]:
             table[number] = int(value)
         elif (seconds := SECONDS.get(key)) and value.isdigit():
             table[seconds] = int(value)
-        elif key == "umask" and re.fullmatch("0*[0-7]{1,3}", value):
-            table["umask"] = f"{int(value, 8):03o}"
-        elif key in ("user", "group") and re.fullmatch("#[0-9]+", value):
-            table[key] = value[1:]
-        elif text := TEXTS.get(key):
-            table[text] = value
+        elif write := TEXTS.get(key):
+            table[key] = write(value)
         elif variable := LOCALES.get(key):
             table.setdefault("process_env", {})[variable] = value
         elif key == "python-path":

@@ -59,7 +59,7 @@ def name(sections: Sequence[Statement], server: Table, *, remarks: Remarks) -> N
 
 
 def _take_names(sections: Sequence[Statement], hosts: Sequence[Table], remarks: Remarks) -> None:
-    """A name that several have on one port is the first one's, as in Apache; so is what the first one's ``*.`` covers."""
+    """A name that several have on a port is the first one's, as in Apache; so is what the first one's ``*.`` covers."""
     taken: dict[tuple[str, object], Statement] = {}
 
     def first(text: str, port: str, section: Statement) -> Statement:

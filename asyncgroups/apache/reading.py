@@ -25,6 +25,7 @@ no single quotes and no directive without arguments; augeas has no wheels; the o
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -306,12 +307,18 @@ class _Reader:
                 if part != "/":
                     found = [file for folder in found for file in _fitting(folder, part)]
             files = [str(file) for one in found for file in _files_in(one)]
+        except ValueError as error:
+            self.problems.append(f"{statement.place}: {statement.name}: {pattern!r}: {error}")
+            return []
         except OSError as error:  # nobody knows what would be left out
             self.problems.append(f"{statement.place}: {statement.name}: {error.filename}: {error.strerror}")
             return []
         if not found and not is_optional:
             self.problems.append(f"{statement.place}: {statement.name}: there is no file {pattern!r}")
-        return files
+        for file in files:
+            if not _ends(file):
+                self.problems.append(f"{statement.place}: {statement.name}: {file} is a device or a pipe, and no file")
+        return [file for file in files if _ends(file)]
 
     def _has_module(self, statement: Statement) -> bool | None:
         def has(name: str) -> bool:
@@ -324,6 +331,14 @@ class _Reader:
             _module(word.removeprefix("!")) in BUILT_IN for word in statement.arguments
         )
         return holds if is_known or not holds else None
+
+
+def _ends(path: str) -> bool:
+    """Whether what is read comes to an end: it is a file, nothing, or /dev/null. Source: ap_pcfg_openfile."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) or path == os.devnull
+    except OSError:
+        return True
 
 
 def _module(name: str) -> str:

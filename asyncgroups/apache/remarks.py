@@ -117,6 +117,10 @@ def setting(statement: Statement, table: Table, *, remarks: Remarks) -> None:
                 remarks.add(statement, "applications always see the Authorization header")
         case (("allowoverride" | "allowoverridelist"), (word,)) if word.lower() == "none":
             pass
+        case "directoryindex", words if not any(re.search(r"\.(?:wsgi|py)\Z", word) for word in words):
+            pass  # files of other names are hardly scripts
+        case "sslverifyclient", (word,) if word.lower() == "none":
+            pass
         case "require", words if [word.lower() for word in words] == ["all", "granted"]:
             pass
         case key, _ if key not in NEUTRAL:

@@ -9,7 +9,7 @@ RewriteEngine does, unless RewriteOptions Inherit says otherwise (measured).
 from asyncgroups.apache import variables
 from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.remarks import Remarks
-from asyncgroups.apache.rules import condition, rule
+from asyncgroups.apache.rules import bare, condition, rule
 from asyncgroups.apache.tables import Table
 from asyncgroups.apache.variables import conditional
 
@@ -59,9 +59,14 @@ class Rewriting:
                 if table is not None:
                     self._conditions.append((statement, table))
             case "rewriterule":
-                table, said = rule(statement, [one for _, one in self._conditions])
+                conditions = [one for _, one in self._conditions]
+                table, said = rule(statement, conditions)
                 self._conditions.clear()
                 self._rules.append(statement)
+                if table is None and len(words) > 1:
+                    left_out = bare(statement, conditions)
+                    if any({"chain", "skip"} & one.keys() for one in (*self.own, left_out)):
+                        table = left_out
                 if table is not None:
                     self.own.append(table)
             case _:

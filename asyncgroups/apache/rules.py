@@ -2,7 +2,8 @@
 
 Law: pure. Imports the standard library and the modules of this room.
 
-A rule that changes the path, redirects or refuses is not translated; nor is one that only a part of could be.
+A rule that changes the path, redirects or refuses is not translated; nor is one that only a part of could be. Where
+other rules hang on it, by [C] or [S], it stands there as one that does nothing.
 """
 
 import re
@@ -12,7 +13,7 @@ from asyncgroups.apache.reading import Statement
 from asyncgroups.apache.tables import Table
 from asyncgroups.apache.words import ACCESS
 
-__all__ = ["KNOWN", "condition", "rule", "unknown"]
+__all__ = ["KNOWN", "bare", "condition", "rule", "unknown"]
 
 KNOWN = frozenset(
     {
@@ -78,30 +79,37 @@ def rule(statement: Statement, conditions: Sequence[Table]) -> tuple[Table | Non
     """The rule with its conditions, and what a remark says. Source: RewriteRule."""
     if len(statement.arguments) < 2:
         return None, "has no substitution"
-    path, substitution, *written = statement.arguments
-    flags = list(_flags(written))
+    substitution, flags = statement.arguments[1], list(_flags(statement.arguments[2:]))
     names = dict(flags)
     if {"F", "FORBIDDEN"} & names.keys():
         return None, ACCESS
     if substitution != "-":
         return None, "the path stays as the client wrote it; variables of this rule are not set either"
+    table = bare(statement, conditions)
+    for name, value in flags:
+        if name == "E" and (said := _variable(value, table)):
+            return None, said
+    if "L" in names or "END" in names:
+        table["last"] = True
+    others = names.keys() - {"NC", "E", "C", "S", "L", "END"} - _WITHOUT_EFFECT
+    return table, f"{', '.join(sorted(others))}: a rule sets variables and does nothing else" if others else None
+
+
+def bare(statement: Statement, conditions: Sequence[Table]) -> Table:
+    """What a rule asks for, and which rules after it hang on that, without what it does."""
+    path, _, *written = statement.arguments
+    names = dict(_flags(written))
     pattern = path.removeprefix("!") or "^"
     table = Table({"not_match" if path.startswith("!") else "match": pattern}, made_by=statement)
     if "NC" in names:
         table["nocase"] = True
     if conditions:
         table["condition"] = list(conditions)
-    for name, value in flags:
-        if name == "E" and (said := _variable(value, table)):
-            return None, said
     if "C" in names:
         table["chain"] = True
     if "S" in names and names["S"].isdigit():
         table["skip"] = int(names["S"])
-    if "L" in names or "END" in names:
-        table["last"] = True
-    others = names.keys() - {"NC", "E", "C", "S", "L", "END"} - _WITHOUT_EFFECT
-    return table, f"{', '.join(sorted(others))}: a rule sets variables and does nothing else" if others else None
+    return table
 
 
 def unknown(template: str) -> str:

@@ -96,7 +96,7 @@ def read(statement: Statement, section: Section, *, remarks: Remarks) -> None:
         case (("require" | "allow" | "deny" | "order" | "requireall" | "requireany" | "requirenone" | "satisfy"), _):
             _access(statement, section, remarks)
         case (("sethandler" | "addhandler"), (name, *extensions)):
-            _assign(statement, section, remarks=remarks, name=name, extensions=extensions)
+            _assign(statement, section, remarks=remarks, name=name.lower(), extensions=extensions)
         case "options", words:
             _options(statement, words, section=section, remarks=remarks)
         case (("files" | "filesmatch"), _):
@@ -120,8 +120,8 @@ def _assign(statement: Statement, section: Section, *, remarks: Remarks, name: s
     if name == HANDLER or statement.key == "sethandler":
         section.table.set_by["handler"] = statement
     if statement.key == "sethandler":
-        section.handler = HANDLER if name == HANDLER else "none" if name.lower() == "none" else "other"
-        if name.lower() not in (HANDLER, "none", "default-handler"):
+        section.handler = name if name in (HANDLER, "none") else "other"
+        if name not in (HANDLER, "none", "default-handler"):
             remarks.add(statement, f"there is no handler {name}: what it answers is answered 404, or by a mount")
     elif name == HANDLER:
         section.extensions = [f".{one.lstrip('.')}" for one in extensions]
@@ -170,20 +170,23 @@ def _files(statement: Statement, section: Section, remarks: Remarks) -> None:
         except re.error:
             remarks.add(statement, ACCESS)
             return
-        section.files.append(FilePart(names, statement, {kind: (denied, statement) for kind, (denied, _) in inside.denials.items()}))
+        section.files.append(
+            FilePart(names, statement, {kind: (denied, statement) for kind, (denied, _) in inside.denials.items()})
+        )
 
 
 def location(statement: Statement, remarks: Remarks) -> Section:
     """What a <Location> says."""
     section = Section(Table(made_by=statement), statement)
     for one in statement.body or ():
-        if one.key in ("sethandler", "addhandler") and HANDLER in one.arguments:
+        if one.key in ("sethandler", "addhandler") and HANDLER in map(str.lower, one.arguments):
             remarks.add(one, ELSEWHERE)
         elif one.key in RULES:
             remarks.add(one, NOT_FOR_URLS)
         elif one.key == "options":
             # What runs and which links are followed: of the rest nothing matters here.
-            if {"execcgi", "all", "none"} & {word.lower().lstrip("+-") for word in one.arguments}:
+            words = [word.lower() for word in one.arguments]
+            if {"+execcgi", "-execcgi"}.intersection(words) or not any(word[:1] in "+-" for word in words):
                 remarks.add(one, OPTIONS_ELSEWHERE)
         else:
             read(one, section, remarks=remarks)

@@ -156,9 +156,7 @@ class Settling:
                 if other is section or "match" in other.table or not (id(section) in own or id(other) in own):
                     continue
                 left = {kind: said for kind, said in other.denials.items() if kind not in section.denials}
-                if refusing(left) is None and not (
-                    other.execs is False and section.execs is None
-                ):
+                if refusing(left) is None and not (other.execs is False and section.execs is None):
                     continue
                 if "match" in section.table:
                     if _covers(_where(section), _where(other)):

@@ -63,7 +63,9 @@ def secure(contexts: Sequence[Secured], server: Table, *, listens: Mapping[str, 
     if is_whole:
         for key, file in zip(("certfile", "keyfile"), next(iter(files)), strict=True):
             server[key] = file
-            server.set_by[key] = next(one.said[f"ssl{NAMES[key]}"] for one in contexts if f"ssl{NAMES[key]}" in one.said)
+            server.set_by[key] = next(
+                one.said[f"ssl{NAMES[key]}"] for one in contexts if f"ssl{NAMES[key]}" in one.said
+            )
     for one in contexts:
         for key, statement in one.said.items():
             if not is_whole and not (key == "sslengine" and not one.is_on):

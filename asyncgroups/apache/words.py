@@ -45,7 +45,7 @@ NEUTRAL: frozenset[str] = frozenset(
         *["startservers", "threadlimit", "threadsperchild", "maxclients", "maxspareservers", "minspareservers"],
         *["keepalive", "keepalivetimeout", "maxkeepaliverequests", "coredumpdirectory", "scoreboardfile"],
         *["extendedstatus", "seerequesttail"],
-        *["directoryindex", "indexoptions", "addlanguage", "addcharset", "adddefaultcharset", "languagepriority"],
+        *["indexoptions", "addlanguage", "addcharset", "adddefaultcharset", "languagepriority"],
     }
 )
 
@@ -56,6 +56,19 @@ _NOT_DONE = "it is not done: whatever else covers the path answers, or it is ans
 _NOT_PASSED = "nothing is passed on: whatever else covers the path answers, or it is answered 404"
 _RESTRICTED = "there is no such restriction: sys.stdin is empty, and what is printed goes to the log"
 _MODULES = "it is the server's own Python that runs applications; a process group may have one of its own (python)"
+
+_OF_ACCESS = (
+    *[
+        "authbasicauthoritative",
+        "authbasicfake",
+        "authbasicusedigestalgorithm",
+        "authdbduserpwquery",
+        "authdbmuserfile",
+    ],
+    *["authdigestprovider", "authdigestdomain", "authdigestqop", "authformprovider", "authgroupfile", "authldapurl"],
+    *["authldapbinddn", "authldapbindpassword", "authdbmgroupfile", "authmerging", "authzdbdquery"],
+    *["sslrequire", "sslrequiressl", "sslverifyclient", "secrule", "secruleengine", "secaction"],
+)
 
 FILES = "asyncgroups serves no files but scripts: a server in front, or an application, has to send them"
 _OF_FILES = (
@@ -96,14 +109,17 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "action": _NOT_DONE,
         "aliasmatch": _NOT_DONE,
         "allow": ACCESS,
+        "allowmethods": ACCESS,
         "allowoverride": HTACCESS,
         "allowoverridelist": HTACCESS,
+        **dict.fromkeys(_OF_ACCESS, ACCESS),
         "authname": ACCESS,
         "authtype": ACCESS,
         "authuserfile": ACCESS,
         "authbasicprovider": ACCESS,
         "customlog": _LOG,
         "deny": ACCESS,
+        "directoryindex": "what is a directory is answered 404: name the script in the URL",
         "else": "what is in it was left out",
         "elseif": "what is in it was left out",
         "errordocument": "errors are answered with a short text",

@@ -79,6 +79,30 @@ WSGIProcessGroup a
             "WSGIScriptAliasMatch ^/s/([^/]+) /srv/$1/app.wsgi",
             {"mount": [{"match": "^/s/([^/]+)", "script": r"/srv/\1/app.wsgi"}]},
         ),
+        ("WSGIScriptAlias /s/ /srv/code.py/", {"mount": [{"path": "/s", "script": "/srv/code.py"}]}),
+        (
+            "WSGIScriptAliasMatch ^/c/([^/]+)(/.*)?$ /srv/$1.wsgi$2",
+            {"mount": [{"match": "^/c/([^/]+)(?=/|$)", "script": r"/srv/\1.wsgi"}]},
+        ),
+        ("SetEnv A ${X:y}", {"env": {"A": "${X:y}"}}),
+        (
+            RULES + 'RewriteCond %{QUERY_STRING} =""\nRewriteCond %{QUERY_STRING} !\nRewriteRule "" - [E=A:1]',
+            {
+                "rewrite": [
+                    {
+                        "match": "^",
+                        "condition": [
+                            {"test": "%{QUERY_STRING}", "equals": ""},
+                            {"test": "%{QUERY_STRING}", "not_match": "^"},
+                        ],
+                        "env": {"A": "1"},
+                    }
+                ]
+            },
+        ),
+        ("DirectoryIndex index.html index.php", {}),
+        ("SSLVerifyClient none", {}),
+        ("WSGIDaemonProcess a umask=0 user=#1000", {"process_group": {"a": {"umask": "000", "user": "1000"}}}),
         ("WSGIScriptAliasMatch /s /a.wsgi", {"mount": [{"match": "^.*?(?:/s)", "script": "/a.wsgi"}]}),
         (
             "WSGIScriptAlias /x /x.wsgi\nWSGIImportScript /x.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}",
@@ -324,6 +348,16 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ("Nonsense 1", 1, "has no counterpart"),
         ("\nRequire ip 10.0.0.0/8", 2, "ACCESS IS NOT CHECKED"),
         (DIRECTORY.format("Require valid-user"), 2, "ACCESS IS NOT CHECKED"),
+        ("SSLVerifyClient require", 1, "ACCESS IS NOT CHECKED"),
+        (DIRECTORY.format("SSLRequireSSL"), 2, "ACCESS IS NOT CHECKED"),
+        ("<Location /a>\nAllowMethods GET\n</Location>", 2, "ACCESS IS NOT CHECKED"),
+        (RULES + "RewriteRule ^/a /b [R,F]", 2, "ACCESS IS NOT CHECKED"),
+        ("DirectoryIndex index.html index.wsgi", 1, "name the script in the URL"),
+        ("<Location /a>\nOptions +ExecCGI\n</Location>", 2, "what runs is no business of a URL here"),
+        ("<Location /a>\nOptions Indexes\n</Location>", 2, "what runs is no business of a URL here"),
+        ("WSGIScriptAliasMatch ^/([^/]+)/(.+) /$1.wsgi/$2", 1, "leads on behind the script's file"),
+        (RULES + "RewriteRule . - [E=A:${m:%{HTTP_HOST}}]", 2, "what RewriteMap makes of it is not known"),
+        (RULES + "RewriteCond ${m:$1} a\nRewriteRule . - [E=A:1]", 2, "what RewriteMap makes of it is not known"),
         ("<RequireAny>\nRequire ip 10.0.0.0/8\n</RequireAny>", 1, "ACCESS IS NOT CHECKED"),
         ("<LocationMatch ^/x>\nRequire all denied\n</LocationMatch>", 1, "ACCESS IS NOT CHECKED"),
         ("<Location ~ ^/x>\nRequire all denied\n</Location>", 1, "ACCESS IS NOT CHECKED"),
@@ -360,7 +394,7 @@ def test_translated(translated, text: str, expected: dict[str, object]) -> None:
         ("Listen 443 https", 1, "TLS needs certfile and keyfile"),
         ("RewriteRule ^/a - [E=A:b]", 1, "without RewriteEngine On it does not count"),
         (RULES + "RewriteRule ^/a /b", 2, "the path stays as the client wrote it"),
-        (RULES + "RewriteRule ^/a - [F]", 2, "F: a rule sets variables and does nothing else"),
+        (RULES + "RewriteRule ^/a - [F]", 2, "ACCESS IS NOT CHECKED"),
         (RULES + "RewriteRule ^/(.*) - [E=A_$1:b]", 2, "the name of a variable has no groups"),
         (RULES + "RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^/a -", 2, "this never holds"),
         (RULES + "RewriteCond %{HTTP_HOST} a", 2, "no RewriteRule follows it"),
@@ -838,4 +872,42 @@ def test_names_that_are_taken(translated, tmp_path: Path) -> None:
         f":13: <VirtualHost *:80>: A.example is a name of {place}:3 already, which answers",
         f":15: ServerAlias b.example www.a.example.: www.a.example. is a name of {place}:3 already, which answers",
         f":18: <VirtualHost *:80>: x.w.example is a name of {place}:3 already, which answers",
+    ]
+
+
+def test_all_relative_paths(translated) -> None:
+    """Each path of the translation starts from ServerRoot, wherever the translation is written."""
+    text = """\
+ServerRoot /etc/x
+WSGIPythonPath lib:/lib
+WSGIDaemonProcess a home=h python-home=venv python-path=p
+WSGIScriptAlias /x x.wsgi
+SSLEngine on
+SSLCertificateFile c.pem
+SSLCertificateKeyFile k.pem
+"""
+    found = translated(text)
+    del found.mapping["follow_symlinks"]
+    assert found.mapping == {
+        "python_path": ["/etc/x/lib", "/lib"],
+        "mount": [{"path": "/x", "script": "/etc/x/x.wsgi"}],
+        "certfile": "/etc/x/c.pem",
+        "keyfile": "/etc/x/k.pem",
+        "process_group": {"a": {"home": "/etc/x/h", "python": "/etc/x/venv/bin/python", "python_path": ["/etc/x/p"]}},
+    }
+    assert found.places["certfile",].line == 6
+    assert found.places["keyfile",].line == 7
+
+
+def test_rules_that_others_hang_on(translated) -> None:
+    """What is left out still stands where [C] and [S] of it, or of a rule before it, count rules."""
+    found = translated(
+        f"{RULES}RewriteRule ^/a /b\nRewriteRule ^/s - [S=1]\nRewriteRule ^/b /c [NC]\n"
+        "RewriteRule ^/c /d [C]\nRewriteRule ^/d - [E=A:1]"
+    )
+    assert found.mapping["rewrite"] == [
+        {"match": "^/s", "skip": 1},
+        {"match": "^/b", "nocase": True},
+        {"match": "^/c", "chain": True},
+        {"match": "^/d", "env": {"A": "1"}},
     ]

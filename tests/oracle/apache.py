@@ -29,7 +29,19 @@ TABLE = HERE / "table.json"
 
 COMMANDS = ("apache2", "httpd")
 MODULES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/libexec/apache2")
-WANTED = ("mpm_event", "authz_core", "access_compat", "alias", "env", "mime", "setenvif", "rewrite", "userdir", "macro", "wsgi")
+WANTED = (
+    "mpm_event",
+    "authz_core",
+    "access_compat",
+    "alias",
+    "env",
+    "mime",
+    "setenvif",
+    "rewrite",
+    "userdir",
+    "macro",
+    "wsgi",
+)
 
 # One process, so that one interpreter stands for one group; as root it has to become somebody else.
 PREAMBLE = """\
