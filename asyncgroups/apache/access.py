@@ -57,6 +57,8 @@ class Access:
 
     def denials(self, before: Denials, statement: Statement) -> Denials:
         """What is denied when ``statement`` has been taken; ``before``: when it had not."""
+        if statement.key == "satisfy":
+            return before
         denied = {}
         if self.required:
             denied[False] = _any(self.required) is False
