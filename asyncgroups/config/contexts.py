@@ -208,7 +208,9 @@ class Contexts:
         if script is None:
             return ()
         if not os.path.isfile(script):
-            self._problems.miss((*mount.loc, "script"), f"there is no file {script!r}")
+            is_folder = os.path.isdir(script)
+            sentence = f"{script!r} is a folder, not a file" if is_folder else f"there is no file {script!r}"
+            self._problems.miss((*mount.loc, "script"), sentence)
         try:
             return tables.covering(script)
         except PatternTooSlow as error:

@@ -202,6 +202,7 @@ def test_places_of_problems(httpd: Path, text: str, sentence: str) -> None:
     ("text", "remark"),
     [
         ("WSGIScriptAlias /a /gone.wsgi\n", "{}:1: WSGIScriptAlias: script: there is no file '/gone.wsgi'"),
+        ("WSGIScriptAlias /a /usr\n", "{}:1: WSGIScriptAlias: script: '/usr' is a folder, not a file"),
         ("Alias /a /gone\n", "{}:1: Alias: directory: there is no folder '/gone'"),
         ("DocumentRoot /gone\n", "{}:1: DocumentRoot: there is no folder '/gone'"),
         ("UserDir /gone/*/x\n", "{}:1: UserDir: there is no folder '/gone'"),
