@@ -46,8 +46,12 @@ VERSION = (2, 4, 71)
 
 BUILT_IN = frozenset(
     {"core", "http_core", "so", "version", "unixd", "log_config", "logio", "watchdog", "mpm_event", "mpm_worker"}
+    | {"authz_core", "wsgi"}
 )
-"""Modules that are there without LoadModule, or make no difference."""
+"""Modules that are there without LoadModule, or make no difference; and those that each Apache 2.4 with mod_wsgi has.
+
+A site may load that one itself: that says nothing of the others.
+"""
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _OPENING = re.compile(r"<(?!/)\s*([^\s>]+)(.*)", re.DOTALL)
@@ -192,7 +196,7 @@ class _Reader:
                 if opened.key in ("perl", "macro"):
                     sections.pop()
                     body = _until_closed(lines, opened.key)
-                    if opened.key == "macro" and opened.arguments:
+                    if opened.key == "macro" and opened.arguments and all(section.holds for section in sections):
                         self._macros[opened.arguments[0].lower()] = Macro(opened.arguments[1:], body)
             else:
                 name, raw = _name_and_rest(line)
@@ -290,7 +294,7 @@ class _Reader:
                 self._defines.pop(name, None)
             case "serverroot", (folder, *_):
                 self.root = Path(folder).absolute()
-            case "loadmodule", (name, *_):
+            case "loadmodule", (name, *_) if _module(name) != "wsgi":
                 self._modules.add(_module(name))
 
     def _below_root(self, path: str) -> Path:

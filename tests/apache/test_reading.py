@@ -159,6 +159,9 @@ def test_define(reading, monkeypatch: pytest.MonkeyPatch, text: str, expected: l
         ("IfModule mod_proxy.c", False),
         ("IfModule !mod_proxy.c", True),
         ("IfModule core.c", True),
+        ("IfModule mod_wsgi.c", True),
+        ("IfModule mod_authz_core.c", True),
+        ("IfModule !wsgi_module", False),
         ("IfModule mod_so.c", True),
         ("ifmodule http_core.c", True),
         ("IfFile httpd.conf", True),
@@ -200,12 +203,13 @@ def test_nothing_of_what_does_not_hold_counts(reading) -> None:
 
 
 def test_a_site_alone_says_nothing_of_modules(reading) -> None:
-    """Where no module is loaded, sections for one are taken to hold, and that is told."""
+    """Where no module is loaded but mod_wsgi, sections for one are taken to hold, and that is told."""
     found = reading(
+        "LoadModule wsgi_module mod_wsgi.so\n"
         "<IfModule mod_x.c>\nA b\n</IfModule>\n<IfModule !mod_x.c>\nB c\n</IfModule>\n"
         "<IfDirective X>\nC d\n</IfDirective>\n<IfModule core.c>\nD e\n</IfModule>\n"
     )
-    assert told(found.statements) == [("A", "b"), ("C", "d"), ("D", "e")]
+    assert told(found.statements)[1:] == [("A", "b"), ("C", "d"), ("D", "e")]
     assert [one.statement.raw for one in found.assumed] == ["mod_x.c", "X"]
     assert [one.statement.raw for one in found.skipped] == ["!mod_x.c"]
 
@@ -252,6 +256,12 @@ def test_macros(reading) -> None:
         [("A", "b")],
     ]
     assert [one.line for one in walk(found.statements)] == [13, 13, 13, 14, 15]
+
+
+def test_macros_that_do_not_count(reading) -> None:
+    """A macro in a section that does not hold is none, and takes no other one's name."""
+    text = "<Macro M>\nA b\n</Macro>\n<IfDefine NOT>\n<Macro M>\nB c\n</Macro>\n</IfDefine>\nUse M\n"
+    assert told(reading(text).statements) == [("A", "b")]
 
 
 def test_macros_that_use_one_another(reading) -> None:
