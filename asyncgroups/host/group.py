@@ -128,12 +128,15 @@ class GroupInterpreter(ABC):
         """Wait until it has ended, at most ``seconds``; whether it has."""
 
     def add_worker(self, number: int) -> wire.Channel:
-        """Let a worker start as soon as the interpreter is there; its channel. Raises OSError, ChannelClosed."""
+        """Let a worker start as soon as the interpreter is there; its channel.
+
+        Raises ChannelClosed, and OSError: BlockingIOError where it has not begun so many of them already.
+        """
         channel, theirs = wire.pair()
         try:
             with self._lock:
                 self.channel.send_descriptor(messages.numbers(messages.WORKER, number), theirs)
-        except ChannelClosed:
+        except (ChannelClosed, OSError):
             channel.close()
             raise
         finally:

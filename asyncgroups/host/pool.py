@@ -380,10 +380,9 @@ class Pool:
 
     def _stop_kept(self) -> None:
         """One waits less: after the last one a retired pool needs those no more that it has kept for them."""
-        if self.state is State.RETIRED and not self._waiting:
+        if self.state is State.RETIRED:
             for member in self._members:
-                if not member.busy:
-                    member.interpreter.stop(_LAST_SECONDS)
+                self._stop_if_empty(member)
 
     def _candidates(self, ticket: Ticket) -> Sequence[Member]:  # noqa: ARG002 - a sticky pool looks at it
         """The members of which a request may have a worker."""
@@ -398,16 +397,17 @@ class Pool:
         while True:
             best = None
             for member in self._candidates(ticket):
-                if (
-                    member.state is State.OPEN
-                    and (member.idle or len(member.busy) < self._threads)
-                    and (best is None or member.in_flight < best.in_flight)
-                ):
+                may_have = member.state is State.OPEN and (member.idle or len(member.busy) < self._threads)
+                if may_have and (best is None or member.in_flight < best.in_flight):
                     best = member
             if best is None:
                 return None
             try:
                 worker = self._worker_of(best)
+            except BlockingIOError:
+                if best.busy:
+                    return None  # it has not begun all that it was given: one of those will be free
+                raise
             except InterpreterFailed:
                 if not self._lasting:
                     raise

@@ -14,6 +14,7 @@ Guarantees:
 """
 
 import _socket
+import errno
 import os
 import select
 import sys
@@ -31,6 +32,7 @@ _LOOK = 4096
 # As many descriptors as a message can have (SCM_MAX_FD): those without room the kernel closes, and waits.
 _ANCILLARY = _socket.CMSG_SPACE(4 * 253)
 _UNCLAIMED = 16
+_TOO_MANY = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """File descriptors that may have come and not been taken off: each comes with a message, and few come at once."""
 _BUFFER = 512 * 1024
 _CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
@@ -165,11 +167,16 @@ class Channel:
             raise ChannelClosed(str(error)) from None
 
     def send_descriptor(self, frame: bytes, descriptor: int) -> None:
-        """Write a short ``frame`` and hand a copy of ``descriptor`` to the other side (``man 7 unix``, SCM_RIGHTS)."""
+        """Write a short ``frame`` and hand a copy of ``descriptor`` to the other side (``man 7 unix``, SCM_RIGHTS).
+
+        Raises ChannelClosed, and BlockingIOError where too many wait for the other side already: nothing was written.
+        """
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
         try:
             self._socket.sendmsg([frame], [rights])
         except OSError as error:
+            if error.errno in _TOO_MANY:
+                raise BlockingIOError(error.errno, error.strerror) from None
             raise ChannelClosed(str(error)) from None
 
     # The event loop's side --------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ class Exchange:
         self._check()
         try:
             self._channel.send_descriptor(messages.numbers(messages.FILE, length), descriptor)
-        except ChannelClosed as error:
+        except (ChannelClosed, BlockingIOError) as error:
             raise self._gone(str(error)) from None
 
     def poll(self) -> None:

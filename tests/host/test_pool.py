@@ -76,6 +76,27 @@ def test_requests_wait_in_their_order(make, fakes) -> None:
     assert [ticket.told for ticket in waiting] == [1, 1]
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+def test_an_interpreter_that_begins_no_further_worker(make, fakes, monkeypatch, lasting: bool) -> None:
+    """Requests wait for the workers that it has been given, and later ones may have more of them again."""
+    pool, interpreter = make(threads=3)
+    if lasting:
+        pool = Pool(None, threads=3, backlog=2)
+        pool.add(interpreter, [])
+    worker, add = pool.take(fakes.Ticket(1)), type(interpreter).add_worker
+
+    def refuse(self: Any, number: int) -> Any:
+        raise BlockingIOError
+
+    monkeypatch.setattr(type(interpreter), "add_worker", refuse)
+    waiting = fakes.Ticket(2)
+    assert pool.take(waiting) is None
+    pool.release(worker)
+    assert waiting.worker is worker
+    monkeypatch.setattr(type(interpreter), "add_worker", add)
+    assert pool.take(fakes.Ticket(3)) not in (None, worker)
+
+
 def test_no_backlog(make, fakes) -> None:
     """With a backlog of 0 no request waits."""
     pool, _ = make(backlog=0)

@@ -418,6 +418,26 @@ def test_a_descriptor_that_is_none_is_not_sent() -> None:
             ours.send_descriptor(messages.DONE_FRAME, writing)
 
 
+def test_more_descriptors_than_the_other_side_takes() -> None:
+    """Nothing is written of what has no place; what came before it arrives, and then there is place again."""
+    with conversation() as (ours, theirs):
+        sent = 0
+
+        def send() -> None:
+            nonlocal sent
+            while sent < 100_000:
+                ours.send_descriptor(messages.numbers(messages.WORKER, sent), 0)
+                sent += 1
+
+        with pytest.raises(BlockingIOError):
+            send()
+        for number in range(sent):
+            assert messages.parse_numbers(theirs.receive()[1], 1) == (number,)
+            os.close(theirs.descriptors.pop(0))
+        ours.send_descriptor(messages.numbers(messages.WORKER, sent), 0)
+        assert messages.parse_numbers(theirs.receive()[1], 1) == (sent,)
+
+
 def test_closing_one_end_leaves_the_other_ends_descriptor_alone() -> None:
     """An end closes its own descriptor and no other."""
     ours, descriptor = pair()
