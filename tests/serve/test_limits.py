@@ -121,6 +121,18 @@ def impatient(request: pytest.FixtureRequest, site: Site, tmp_path_factory: pyte
         yield server
 
 
+def who_answers(server: Server, path: str) -> dict[str, object]:
+    """Who does, as soon as anybody has the time: a loaded machine may take longer than these limits for a moment."""
+    answers = []
+
+    def answered() -> bool:
+        answers.append(server.get(path))
+        return answers[-1].status_code == 200
+
+    until(answered)
+    return answers[-1].json()
+
+
 def well(server: Server) -> int:
     """The interpreter of a group that has nothing to do with what goes on in the others."""
     return server.get("/well/who").json()["interpreter"]
@@ -135,7 +147,7 @@ def test_a_request_that_is_interrupted(impatient: Server, path: str) -> None:
     answer = impatient.get(path)
     assert (answer.status_code, answer.text) == (504, "504 Gateway Timeout\n")
     assert REQUEST <= time.monotonic() - began < REQUEST + 2
-    after = impatient.get(who).json()
+    after = who_answers(impatient, who)
     assert after["interpreter"] == before["interpreter"]
     if path == "/closes":
         assert after["thread"] == before["thread"]
@@ -155,7 +167,7 @@ def test_an_interpreter_that_does_not_obey(impatient: Server, name: str) -> None
     assert impatient.get(f"/{name}").status_code == 504
     assert well(impatient) == neighbour
     impatient.wait_for_log(rf"\[{name}\] request #\d+ did not end within {INTERRUPT} s of its interrupt", 10)
-    after = impatient.get(f"/{name}/who").json()
+    after = who_answers(impatient, f"/{name}/who")
     (impatient.marks / "enough").touch()
     assert after["interpreter"] not in (before["interpreter"], neighbour, 0)
     assert well(impatient) == neighbour
