@@ -162,9 +162,11 @@ def test_a_request_that_is_interrupted(impatient: Server, path: str) -> None:
 @pytest.mark.parametrize("name", STUCK)
 def test_an_interpreter_that_does_not_obey(impatient: Server, name: str) -> None:
     """504, then the interpreter is given up, and the next request to its group gets a new one; the others are well."""
-    (impatient.marks / "enough").unlink(missing_ok=True)
+    for mark in ("enough", name):
+        (impatient.marks / mark).unlink(missing_ok=True)
     before, neighbour = impatient.get(f"/{name}/who").json(), well(impatient)
-    assert impatient.get(f"/{name}").status_code == 504
+    # On a loaded machine it may be loading when its time is over, and then it obeys.
+    until(lambda: impatient.get(f"/{name}").status_code == 504 and (impatient.marks / name).exists())
     assert well(impatient) == neighbour
     impatient.wait_for_log(rf"\[{name}\] request #\d+ did not end within {INTERRUPT} s of its interrupt", 10)
     after = who_answers(impatient, f"/{name}/who")

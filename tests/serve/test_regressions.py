@@ -86,7 +86,7 @@ def test_a_second_worker_has_the_limits_of_the_first(
 @pytest.mark.parametrize("client", ["download", "upload"])
 def test_a_client_that_stands_still_takes_no_end_from_others(site: Site, ask: Ask, tmp_path: Path, client: str) -> None:
     """With a client that does not read, or sends a head only, an idle group runs its atexit functions; status 0."""
-    text = "[timeouts]\ngraceful = 0.5\ninterrupt = 1\n"
+    text = "[timeouts]\ngraceful = 0.5\ninterrupt = 3\n"
     groups = {"/well": "regress_atexit:application", "/endless": "regress_apps:endless", "/ok": "regress_apps:well"}
     text += "".join(mount(path, application, path[1:]) for path, application in groups.items())
     with serving(site(text), environ={"REGRESS_MARKS": str(tmp_path)}) as server:
@@ -97,7 +97,7 @@ def test_a_client_that_stands_still_takes_no_end_from_others(site: Site, ask: As
         else:
             connection = ask(server, "/ok", body=b"0123456789", headers="Expect: 100-continue\r\n")
             assert connection.recv(1024).startswith(b"HTTP/1.1 100")
-        assert server.stop(seconds=0.5 + 1 + 2) == 0
+        assert server.stop(seconds=0.5 + 3 + 2) == 0
         assert (tmp_path / "atexit").exists()
 
 
