@@ -68,7 +68,6 @@ class Reloading:
         self._lock = threading.Lock()
         self._reloads: set[threading.Thread] = set()
         """Those that run."""
-        self._closing = False
 
     def __repr__(self) -> str:
         return f"<Reloading: {len(self._reloads)} of {RELOADS}>"
@@ -77,7 +76,7 @@ class Reloading:
         """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
         with self._lock:
             most = FAILING if entry.versions.has_failed else RELOADS
-            if self._closing or entry.versions.is_reloading or len(self._reloads) >= most:
+            if self._supervisor.loads.are_forgone or entry.versions.is_reloading or len(self._reloads) >= most:
                 return
             thread = threading.Thread(
                 target=self._run,
@@ -92,11 +91,6 @@ class Reloading:
                 return  # there is no thread to be had
             self._reloads.add(thread)
             entry.versions.is_reloading = True
-
-    def close(self) -> None:
-        """Begin no more, and go on with none. From any thread."""
-        with self._lock:
-            self._closing = True
 
     def join(self, until: float) -> None:
         """Wait for the threads, until ``until`` by the monotonic clock."""
@@ -197,11 +191,9 @@ class Reloading:
     async def _load(self, applications: Sequence[str], load: Callable[..., Awaitable[Unloaded | None]]) -> None:
         """One after the other. Raises GroupMoved, ApplicationGroupsError."""
         for application in applications:
-            if self._closing:
-                raise ShuttingDown("the server shuts down")
             unloaded = await load(application=application)
             if unloaded is not None:
-                if self._closing:
+                if self._supervisor.loads.are_forgone:
                     raise ShuttingDown("the server shuts down")
                 raise _Fails(application, str(unloaded))
 
@@ -239,7 +231,7 @@ class Reloading:
                     errand.give_up()
                 raise _Fails(application, "it takes too long (timeouts.startup)")
             if not errand.has_loaded:
-                if self._closing:
+                if self._supervisor.loads.are_forgone:
                     raise ShuttingDown("the server shuts down")
                 raise _Fails(application, "the log has the reason")
 

@@ -393,8 +393,6 @@ class Supervisor:
                 return
             graceful, interrupt = self.timeouts.graceful, self.timeouts.interrupt
             self._end_at = time.monotonic() + graceful + interrupt
-        if self.reloading is not None:
-            self.reloading.close()
         self.loads.forgo()
         self._reaper.later(graceful, self._cut)
         self._reaper.later(graceful + min(1.0, interrupt / 2), self._sever)

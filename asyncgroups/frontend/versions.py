@@ -123,8 +123,5 @@ class Reloads(Protocol):
     def begin(self, entry: Entry, application: str, *, version: Version) -> None:
         """A request for ``application`` has found another ``version`` than ``entry`` has. From any thread."""
 
-    def close(self) -> None:
-        """Begin no more, and go on with none. From any thread."""
-
     def join(self, until: float) -> None:
         """Wait for the threads, until ``until`` by the monotonic clock."""

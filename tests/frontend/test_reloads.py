@@ -50,7 +50,8 @@ def ends() -> Iterator[threading.Event]:
 def reloading(ends: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Reloading:
     """Its reloads hang, until they are to end."""
     monkeypatch.setattr(Reloading, "_reload", lambda *_: ends.wait(30))
-    return Reloading(None)  # type: ignore[arg-type]  # nothing is reloaded
+    supervisor: Any = SimpleNamespace(loads=Loads())  # nothing is reloaded
+    return Reloading(supervisor)
 
 
 def test_groups_that_fail_leave_places(reloading: Reloading, ends: threading.Event) -> None:
